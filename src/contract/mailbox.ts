@@ -1,0 +1,52 @@
+/**
+ * How the control plane speaks to a worker that blocks in one native call.
+ *
+ * Control puts a message on the worker's MessagePort, adds one to MAIL and writes the worker's wake eventfd. Between
+ * batches the worker compares MAIL with what it has read (one load, no call) and takes the messages synchronously
+ * (`receiveMessageOnPort`). Answers come back on the same port, which control reads as ordinary events.
+ */
+import type { Plan } from './plan.js';
+
+/** Int32 words of the shared mailbox, one mailbox a worker. */
+export const Mail = {
+  /** Messages sent; written by control. */
+  SENT: 0,
+  /** Messages taken; written by the worker. */
+  TAKEN: 1,
+  /** Generation of the plan in force; written by the worker. */
+  PLAN: 2,
+  /** CLOCK_BOOTTIME seconds of the last cycle; written by the worker. A worker that is alive never lags by more than two. */
+  ALIVE: 3,
+} as const;
+
+export function newMailbox(): SharedArrayBuffer {
+  return new SharedArrayBuffer(64);
+}
+
+export type ToWorker =
+  | { readonly kind: 'plan'; readonly plan: Plan }
+  /** End these flows (row indices) if their generation is still the one seen. */
+  | { readonly kind: 'end-flows'; readonly id: number; readonly flows: readonly { index: number; generation: number }[] }
+  | { readonly kind: 'stop' };
+
+export type FromWorker =
+  | { readonly kind: 'ready' }
+  /** After a plan swap: what became of the live flows. */
+  | { readonly kind: 'plan-done'; readonly generation: number; readonly stayed: number; readonly moved: number; readonly ended: number }
+  | { readonly kind: 'flows-ended'; readonly id: number; readonly ended: number }
+  | { readonly kind: 'stopped' }
+  /** The link went away (device deleted); control opens it again and sends a fresh worker. */
+  | { readonly kind: 'link-lost'; readonly message: string };
+
+/** Handed to a worker at birth, as workerData. Descriptors belong to the process; control closes them. */
+export interface WorkerInit {
+  readonly index: number;
+  /** TUN queue of this worker. */
+  readonly tunFd: number;
+  readonly wakeFd: number;
+  /** Flow table file and the number of rows it was made for. */
+  readonly tableFile: string;
+  readonly counters: SharedArrayBuffer;
+  readonly mailbox: SharedArrayBuffer;
+  readonly plan: Plan;
+}

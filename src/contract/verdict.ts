@@ -1,0 +1,67 @@
+/**
+ * The verdict table: what can become of a packet, each with a name, and a sentence for people.
+ *
+ * Everything that speaks of verdicts (counters, metrics, trace, CLI, docs) is generated from this table, so a new drop
+ * reason is one new row here and its use where the packet is dropped. Order is id; ids are not stable across versions.
+ */
+
+/** What happens to the packet's bytes: `send` = translated and sent, `punt` = handed back unchanged, `hold` = kept for later, `drop` = gone. */
+export type Fate = 'send' | 'punt' | 'hold' | 'drop';
+
+export interface VerdictRow {
+  /** kebab-case, used as the `reason` label of metrics. */
+  readonly name: string;
+  readonly fate: Fate;
+  /** One sentence for a person who sees the counter grow: what it means and, where there is one, the remedy. */
+  readonly sentence: string;
+}
+
+const rows = [
+  ['PENDING', 'pending', 'drop', 'No stage decided about the packet; seeing this counted is a bug.'],
+  ['FORWARD', 'forward', 'send', 'Translated by a flow row and sent on.'],
+  ['PUNT', 'punt', 'punt', "Not the engine's: handed back to the kernel unchanged (the host's own ICMP and fragments)."],
+  ['REPLY', 'reply', 'send', 'Written by the engine itself: an ICMP error to a sender.'],
+  ['HELD', 'held', 'hold', 'A later fragment that waits for the first one, which names the ports.'],
+  ['TRUNCATED', 'truncated', 'drop', 'Shorter than its own headers say.'],
+  ['NOT_IPV4', 'not-ipv4', 'drop', 'Not an IPv4 packet; IPv6 is not routed by this version.'],
+  ['BAD_HEADER', 'bad-header', 'drop', 'IPv4 header length or total length is impossible.'],
+  ['BAD_CHECKSUM', 'bad-checksum', 'drop', 'The IPv4 or ICMP checksum is wrong.'],
+  ['BAD_L4_HEADER', 'bad-l4-header', 'drop', 'TCP, UDP or ICMP header is cut off or impossible.'],
+  ['BAD_VNET_HEADER', 'bad-vnet-header', 'drop', 'The vnet header does not fit the packet (offload fields out of range).'],
+  ['BAD_ADDRESS', 'bad-address', 'drop', 'Source or destination can never be routed (multicast or loopback source, class E, source equals 0.0.0.0).'],
+  ['MULTICAST', 'multicast', 'drop', 'Destination is multicast or broadcast; a NAT does not forward those.'],
+  ['FOREIGN_SOURCE', 'foreign-source', 'drop', 'Came in on a LAN with a source outside its subnet, or from outside for an address that is not ours: a wrong address in a VM, or spoofing.'],
+  ['OUTSIDE_TO_LAN', 'outside-to-lan', 'drop', 'From outside straight to a LAN address, without a mapping or forward.'],
+  ['NO_ROUTE', 'no-route', 'drop', 'No route for the destination by any uplink or LAN; the sender got ICMP 3/0.'],
+  ['NO_MAPPING', 'no-mapping', 'drop', 'To a pool port that no inside host holds: scans, or answers that came after the timeout.'],
+  ['FILTERED', 'filtered', 'drop', 'To a mapped port, but from a remote that the inside host has not talked to.'],
+  ['FORWARD_SOURCE', 'forward-source', 'drop', "To a forward whose `from` list does not contain the sender."],
+  ['PROTOCOL', 'protocol', 'drop', 'Neither TCP, UDP nor ICMP, and no `all` forward takes it.'],
+  ['NO_STATE', 'no-state', 'drop', 'A TCP segment that belongs to no flow and cannot begin one (RST, or FIN without SYN).'],
+  ['TCP_INVALID', 'tcp-invalid', 'drop', 'TCP flags that no stack sends (SYN+FIN, SYN+RST, none at all).'],
+  ['PORTS_EXHAUSTED', 'ports-exhausted', 'drop', 'No free port in the pool for a new mapping; widen `uplink.ports` or add an address.'],
+  ['HOST_LIMIT', 'host-limit', 'drop', 'The inside host has all the mappings that `limits.per_host` allows it.'],
+  ['TABLE_FULL', 'table-full', 'drop', 'The flow table is full; raise `limits.flows`.'],
+  ['TTL_EXPIRED', 'ttl-expired', 'drop', 'TTL ran out here; the sender got ICMP 11/0 (this is how traceroute works).'],
+  ['TOO_BIG', 'too-big', 'drop', 'Larger than the outgoing MTU with DF set; the sender got ICMP 3/4 with the MTU.'],
+  ['ICMP_TYPE', 'icmp-type', 'drop', 'An ICMP type that a NAT does not pass (redirect, router advertisement and the like).'],
+  ['ICMP_NO_FLOW', 'icmp-no-flow', 'drop', 'An ICMP error about a packet of no known flow.'],
+  ['ICMP_EMBEDDED', 'icmp-embedded', 'drop', 'An ICMP error whose quoted packet is too short or malformed.'],
+  ['FRAGMENT_TIMEOUT', 'fragment-timeout', 'drop', 'The first fragment did not come within the time limit.'],
+  ['FRAGMENT_LIMIT', 'fragment-limit', 'drop', 'The bounded store for fragments was full.'],
+  ['FRAGMENT_INVALID', 'fragment-invalid', 'drop', 'A fragment that overlaps, is tiny, or runs past 65535 bytes.'],
+  ['BATCH_FULL', 'batch-full', 'drop', 'No room in the batch for a packet that the engine wanted to add.'],
+  ['LINK_ERROR', 'link-error', 'drop', 'The outgoing link refused the packet (device down, queue full).'],
+  ['STALE', 'stale', 'drop', 'The flow ended between lookup and rewrite (another worker deleted it).'],
+  ['BLOCKED', 'blocked', 'drop', 'Source or destination is on the block list.'],
+] as const satisfies readonly (readonly [string, string, Fate, string])[];
+
+type Key = (typeof rows)[number][0];
+
+/** Verdict ids by constant name, e.g. `Verdict.NO_MAPPING`. */
+export const Verdict = Object.freeze(Object.fromEntries(rows.map((row, id) => [row[0], id]))) as Readonly<
+  Record<Key, number>
+>;
+
+/** The table itself; index = id. */
+export const VERDICTS: readonly VerdictRow[] = rows.map(([, name, fate, sentence]) => ({ name, fate, sentence }));

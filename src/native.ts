@@ -1,0 +1,109 @@
+/**
+ * The typed face of the addon; the only file that loads it.
+ *
+ * The addon is thin: batch calls on a TUN, memory that JavaScript reads as typed arrays, raw netlink, checksums.
+ * Failed system calls throw an Error with `code` (ENODEV), `errno` and `syscall`. Descriptors are plain numbers.
+ */
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+export interface TunInfo {
+  readonly fd: number;
+  /** Name that the kernel gave (`tun%d` templates are allowed). */
+  readonly name: string;
+  /** TUN_F_* bits that TUNSETOFFLOAD accepted (CSUM 1, TSO4 2, TSO6 4, TSO_ECN 8, USO4 32, USO6 64). */
+  readonly offloads: number;
+}
+
+export interface Native {
+  /** Version of the addon; compared with package.json at load. */
+  readonly version: string;
+
+  // -- tun.cc --
+  /** Opens one queue of a TUN (IFF_TUN | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE, non-blocking, close-on-exec). */
+  tunOpen(name: string): TunInfo;
+  /** TUNSETPERSIST: the device outlives its descriptors. */
+  tunPersist(fd: number, on: boolean): void;
+  /**
+   * Makes a batch known to the addon (keeps references, no copies); returns a small id for tunReceive/tunTransmit.
+   * `limitSlots` and `limitBytes`: what receive may fill (the rest is the engine's).
+   */
+  batchRegister(
+    ctl: Int32Array,
+    data: Uint8Array,
+    off: Int32Array,
+    len: Int32Array,
+    list: Int32Array,
+    limitSlots: number,
+    limitBytes: number,
+  ): number;
+  batchRelease(batch: number): void;
+  /** Reads packets until EAGAIN or the batch is full; stamps SECONDS and MILLIS. Returns the packets read; −errno when the device is gone. */
+  tunReceive(fd: number, batch: number): number;
+  /** Writes packets list[0…n) with their vnet headers. Returns how many the kernel took (others: EIO, ENOBUFS, EINVAL…). */
+  tunTransmit(fd: number, batch: number, n: number): number;
+
+  // -- wait.cc --
+  pollerCreate(): number;
+  /** Level-triggered EPOLLIN; `tag` (< 31) is the bit that pollerWait returns. */
+  pollerAdd(poller: number, fd: number, tag: number): void;
+  pollerRemove(poller: number, fd: number): void;
+  /** Blocks up to `timeoutMs` (−1 = for ever). Returns the bits of the tags that are ready, 0 on time-out or EINTR. */
+  pollerWait(poller: number, timeoutMs: number): number;
+  /** eventfd (non-blocking). */
+  wakeCreate(): number;
+  wakeSet(fd: number): void;
+  wakeClear(fd: number): void;
+  closeFd(fd: number): void;
+  /** CLOCK_BOOTTIME in milliseconds. */
+  boottime(): number;
+  /** Calls back on the main loop whenever `fd` is readable. Returns a function that ends the watch. */
+  watch(fd: number, readable: () => void): () => void;
+
+  // -- memory.cc --
+  /** Opens or creates `path` (0600), allocates every page of `bytes` (fallocate; throws ENOSPC before mapping) and maps it shared. */
+  mapFile(path: string, bytes: number): { readonly buffer: ArrayBuffer; readonly created: boolean };
+  /** Anonymous memory of the same kind, for tests and benches. */
+  mapAnonymous(bytes: number): ArrayBuffer;
+  /** Sleeps while words[index] === expected, at most `timeoutMs`. */
+  futexWait(words: Int32Array, index: number, expected: number, timeoutMs: number): void;
+  futexWake(words: Int32Array, index: number): void;
+
+  // -- netlink.cc --
+  /** AF_NETLINK raw socket of `protocol` (0 = route, 4 = sock_diag), close-on-exec, joined to `groups` (RTNLGRP numbers), NETLINK_EXT_ACK on. */
+  netlinkOpen(protocol: number, groups: readonly number[]): number;
+  netlinkSend(fd: number, message: Uint8Array): void;
+  /** One datagram; returns its bytes, 0 on time-out, −errno on error (ENOBUFS = notifications were lost). */
+  netlinkReceive(fd: number, into: Uint8Array, timeoutMs: number): number;
+
+  // -- checksum.cc --
+  /** Folded, un-complemented ones' complement sum (big-endian words) of bytes[off…off+len), plus `initial`. */
+  checksum(bytes: Uint8Array, off: number, len: number, initial: number): number;
+}
+
+const require = createRequire(import.meta.url);
+
+function packageRoot(): string {
+  // dist/src/native.js → two up from dist/.
+  return join(dirname(fileURLToPath(import.meta.url)), '..', '..');
+}
+
+function load(): Native {
+  if (process.platform !== 'linux' || (process.arch !== 'x64' && process.arch !== 'arm64')) {
+    throw new Error(
+      `tungate runs on Linux x64 and arm64 only (this is ${process.platform} ${process.arch}): it needs a TUN device and rtnetlink`,
+    );
+  }
+  const nodeGypBuild = require('node-gyp-build') as (dir: string) => Native;
+  try {
+    return nodeGypBuild(packageRoot());
+  } catch (error) {
+    throw new Error(
+      `the native addon is missing or does not fit this Node (${process.version}): run "npm run build:native" in ${packageRoot()} (needs a C++ compiler, make and python3)`,
+      { cause: error },
+    );
+  }
+}
+
+export const native: Native = load();
