@@ -1,0 +1,41 @@
+/**
+ * What the host's kernel looks like now: the snapshot that netlink gives and that config is compiled against. Passive data.
+ * Addresses and masks are int32, as in the plan.
+ */
+import type { Prefix } from './plan.js';
+
+export interface WorldInterface {
+  readonly index: number;
+  readonly name: string;
+  readonly mtu: number;
+  /** IFF_UP. */
+  readonly up: boolean;
+  readonly loopback: boolean;
+  /** IFLA_INFO_KIND: 'bridge', 'veth', 'tun', … or '' for a physical device. */
+  readonly kind: string;
+  /** Index of the bridge or bond that it is a port of, or 0. */
+  readonly master: number;
+}
+
+export interface WorldAddress {
+  readonly interface: number;
+  readonly address: number;
+  readonly length: number;
+}
+
+export interface WorldRoute extends Prefix {
+  readonly table: number;
+  /** RTN_*: 'unicast', 'local', 'broadcast', 'multicast', 'blackhole', 'unreachable', 'prohibit', 'throw', … */
+  readonly type: string;
+  /** Interface index, 0 where there is none (blackhole). A multipath route appears once, with its first hop. */
+  readonly interface: number;
+  readonly gateway: number;
+  readonly metric: number;
+}
+
+export interface World {
+  readonly interfaces: readonly WorldInterface[];
+  readonly addresses: readonly WorldAddress[];
+  /** Tables main (254), local (255) and default (253). */
+  readonly routes: readonly WorldRoute[];
+}
