@@ -30,7 +30,8 @@ export type ToWorker =
   | { readonly kind: 'stop' };
 
 export type FromWorker =
-  | { readonly kind: 'ready' }
+  /** The worker forwards packets. `adopted`: live flows found in the table file; `refused`: why an older file was not taken, or ''. */
+  | { readonly kind: 'ready'; readonly adopted: number; readonly refused: string }
   /** After a plan swap: what became of the live flows. */
   | { readonly kind: 'plan-done'; readonly generation: number; readonly stayed: number; readonly moved: number; readonly ended: number }
   | { readonly kind: 'flows-ended'; readonly id: number; readonly ended: number }
@@ -44,8 +45,12 @@ export interface WorkerInit {
   /** TUN queue of this worker. */
   readonly tunFd: number;
   readonly wakeFd: number;
-  /** Flow table file and the number of rows it was made for. */
+  /**
+   * Flow table file, and rows that it is to have (`limits.flows`). Worker 0 formats or adopts it before it says `ready`;
+   * control starts the others only then.
+   */
   readonly tableFile: string;
+  readonly flows: number;
   readonly counters: SharedArrayBuffer;
   readonly mailbox: SharedArrayBuffer;
   readonly plan: Plan;

@@ -1,0 +1,63 @@
+/** TCP header (RFC 9293 §3.1). Pure functions on (view, off): `off` is the first byte of the header. */
+export const TCP_BYTES = 20;
+
+/** Byte offsets in the header. */
+export const Tcp = { PORTS: 0, SEQ: 4, ACK: 8, DATA_OFFSET: 12, FLAGS: 13, WINDOW: 14, CHECKSUM: 16, URGENT: 18 } as const;
+
+export const FIN = 0x01;
+export const SYN = 0x02;
+export const RST = 0x04;
+export const PSH = 0x08;
+export const ACK = 0x10;
+
+const OPTION_END = 0;
+const OPTION_NOP = 1;
+const OPTION_MSS = 2;
+const OPTION_WINDOW_SCALE = 3;
+
+/** Bytes of the header, options included; 0…60, not yet checked. */
+export function tcpHeaderBytes(v: DataView, off: number): number {
+  return (v.getUint8(off + Tcp.DATA_OFFSET) >>> 4) << 2;
+}
+
+/**
+ * Offset in `v` of option `kind`'s first byte, or −1. Stops at a malformed list (a length below 2, or past the header), as
+ * the kernel does.
+ */
+function findOption(v: DataView, off: number, kind: number, bytes: number): number {
+  const end = off + tcpHeaderBytes(v, off);
+  let at = off + TCP_BYTES;
+  while (at < end) {
+    const k = v.getUint8(at);
+    if (k === OPTION_END) return -1;
+    if (k === OPTION_NOP) {
+      at++;
+      continue;
+    }
+    if (at + 1 >= end) return -1;
+    const length = v.getUint8(at + 1);
+    if (length < 2 || at + length > end) return -1;
+    if (k === kind && length === bytes) return at;
+    at += length;
+  }
+  return -1;
+}
+
+/** Offset in `v` of the 16-bit MSS value in a SYN, or −1. */
+export function mssAt(v: DataView, off: number): number {
+  const at = findOption(v, off, OPTION_MSS, 4);
+  return at < 0 ? -1 : at + 2;
+}
+
+/** Window scale announced in a SYN (RFC 7323; 0…14), or −1 when there is none. */
+export function windowScale(v: DataView, off: number): number {
+  const at = findOption(v, off, OPTION_WINDOW_SCALE, 3);
+  return at < 0 ? -1 : Math.min(v.getUint8(at + 2), 14);
+}
+
+/** Flag combinations that no stack sends: none at all, SYN with FIN or RST, FIN without ACK (RFC 9293 §3.10.7; nmap's probes). */
+export function impossibleFlags(flags: number): boolean {
+  const f = flags & (FIN | SYN | RST | ACK);
+  if (f === 0 || f === FIN) return true;
+  return (f & SYN) !== 0 && (f & (FIN | RST)) !== 0;
+}
