@@ -1,0 +1,93 @@
+/**
+ * What a config file says, after every check: addresses are int32, ports are intervals, defaults are filled in.
+ * Passive data without a trace of YAML, but each thing that can be at fault later still knows its origin (`file:line:col`).
+ */
+import type { Prefix, Timeouts } from '../contract/plan.js';
+import type { PortInterval } from '../contract/steering.js';
+
+/** Everything about one place of a config file that is wrong. `file:line:col: path: message` is how it is shown. */
+export interface ConfigError {
+  readonly file: string;
+  /** 1-based; 0 where the file itself is at fault (missing, unreadable). */
+  readonly line: number;
+  readonly col: number;
+  /** `forwards[2].to`, or '' for the file as a whole. */
+  readonly path: string;
+  /** What is wrong and what is allowed. */
+  readonly message: string;
+}
+
+export type Result = { readonly config: Config } | { readonly errors: readonly ConfigError[] };
+
+export interface UplinkConfig {
+  readonly interface: string;
+  /** Public addresses in order of preference; 'auto' = the first address that the interface has when it is looked at. */
+  readonly addresses: readonly (number | 'auto')[];
+  /** Ports that translated flows leave from; disjoint and sorted. */
+  readonly pool: readonly PortInterval[];
+  readonly origin: string;
+}
+
+export interface LanConfig {
+  readonly interface: string;
+  readonly subnet: Prefix;
+  readonly origin: string;
+}
+
+/** `all` = TCP and UDP on `ports`, ICMP echo, and every other IP protocol. */
+export type ForwardProto = 'tcp' | 'udp' | 'icmp' | 'all';
+
+export interface ForwardConfig {
+  /** As written, or made from address, ports and protocols: unique and the same over reloads. */
+  readonly name: string;
+  readonly description: string;
+  /** Public ports. Empty: no port was written (icmp, or all). */
+  readonly ports: readonly PortInterval[];
+  readonly target: number;
+  /** `target port = port + offset`, or always `single` where that is not 0. */
+  readonly offset: number;
+  readonly single: number;
+  readonly protos: readonly ForwardProto[];
+  /** Empty = anybody. */
+  readonly from: readonly Prefix[];
+  /** Public addresses it listens on; empty = all of them. */
+  readonly addresses: readonly number[];
+  readonly origin: string;
+}
+
+export interface NatConfig {
+  readonly name: string;
+  readonly from: readonly Prefix[];
+  readonly to: readonly Prefix[];
+  /** Empty = all. */
+  readonly protos: readonly ('tcp' | 'udp' | 'icmp')[];
+  readonly translate: boolean;
+  /** Values of contract Mapping and Filtering. */
+  readonly mapping: number;
+  readonly filtering: number;
+  /** Public address that its flows leave from, or null = the first of the route's uplink. */
+  readonly address: number | null;
+  readonly origin: string;
+}
+
+export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
+export const LOG_FORMATS = ['auto', 'text', 'json'] as const;
+
+export interface Config {
+  /** Name of the file it was read from. */
+  readonly file: string;
+  readonly uplinks: readonly UplinkConfig[];
+  readonly lans: readonly LanConfig[];
+  readonly forwards: readonly ForwardConfig[];
+  readonly nat: readonly NatConfig[];
+  readonly limits: { readonly flows: number; /** 0 = no limit. */ readonly perHost: number };
+  readonly timeouts: Timeouts;
+  readonly metrics: { readonly listen: { readonly host: string; readonly port: number } | null };
+  readonly tun: { readonly name: string };
+  /** 0 = auto: one a core, less one for everything else. */
+  readonly workers: number;
+  readonly block: readonly Prefix[];
+  readonly log: { readonly level: (typeof LOG_LEVELS)[number]; readonly format: (typeof LOG_FORMATS)[number] };
+  readonly inboundRefresh: boolean;
+  readonly parity: boolean;
+}
