@@ -46,7 +46,7 @@ export const HEADER_BYTES = 4096;
 /** Int32 words of a flow row. Side 0 sent the first packet; side 1 answers. */
 export const Row = {
   GENERATION: 0,
-  /** proto | state << 8 | flags << 16. */
+  /** IP protocol | State << 8 (4 bits) | RowFlag bits from 12 on. */
   KIND: 1,
   /** The tuple as side 0's packets carry it when they arrive; ports = source << 16 | destination. */
   SRC0: 2,
@@ -70,8 +70,16 @@ export const Row = {
 } as const;
 export const ROW_WORDS = 16;
 
-/** Bits 16… of Row.KIND. */
+export const STATE_SHIFT = 8;
+export const STATE_MASK = 15;
+
+/** Bits 12… of Row.KIND. */
 export const RowFlag = {
+  /** TCP: a FIN of side 0 / side 1 was seen, and was acknowledged. */
+  FIN0: 1 << 12,
+  FIN1: 1 << 13,
+  FIN0_ACKED: 1 << 14,
+  FIN1_ACKED: 1 << 15,
   /** Side 1 has answered. */
   REPLIED: 1 << 16,
   /** Both ways seen and lasting: what conntrack calls ASSURED. */
@@ -97,7 +105,7 @@ export const RowFlag = {
 export const Tcp = { END0: 0, END1: 1, ACK0: 2, ACK1: 3, WINDOWS: 4 } as const;
 export const TCP_WORDS = 5;
 
-/** Values of a row's state byte. TCP names are conntrack's. */
+/** Values of a row's state bits. TCP names are conntrack's. */
 export const State = {
   NONE: 0,
   SYN_SENT: 1,

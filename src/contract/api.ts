@@ -1,0 +1,129 @@
+/**
+ * The daemon's API as its clients see it: HTTP + JSON on the unix socket `RUNTIME_DIR/NAME/api.sock`.
+ *
+ *   GET    /status            Status
+ *   GET    /flows?proto=&src=&dst=&sport=&dport=&limit=   Flow[], one a line (so that it can be read as it comes)
+ *   DELETE /flows?…           { ended }: the same filters, at least one of them
+ *   GET    /rules             RuleRow[]
+ *   GET    /metrics           Prometheus text
+ *   GET    /config            ConfigAnswer
+ *   POST   /reload            ReloadAnswer; 422 with `errors` when the new config is refused
+ *   POST   /stop {keep}       {}; the answer comes first, then the daemon stops
+ *
+ * Errors are { error: string, errors?: string[] } with a fitting status code.
+ */
+
+export type Phase = 'starting' | 'ready' | 'reloading' | 'stopping';
+
+export interface Status {
+  readonly name: string;
+  readonly version: string;
+  readonly pid: number;
+  readonly phase: Phase;
+  readonly uptimeSeconds: number;
+  readonly config: {
+    readonly file: string;
+    readonly generation: number;
+    /** ISO 8601. */
+    readonly loadedAt: string;
+    /** What the last reload was refused for; empty when it was taken. */
+    readonly lastErrors: readonly string[];
+  };
+  /** What keeps parts of the config from working now: interface missing, no address yet, a port that is in use. */
+  readonly problems: readonly string[];
+  readonly uplinks: readonly { readonly interface: string; readonly addresses: readonly string[] }[];
+  readonly lans: readonly { readonly interface: string; readonly subnet: string; readonly gateway: string }[];
+  readonly tun: string;
+  readonly workers: readonly WorkerStatus[];
+  readonly flows: { readonly live: number; readonly limit: number };
+  readonly pools: readonly PoolStatus[];
+  readonly packets: { readonly received: number; readonly sent: number; readonly dropped: number };
+  readonly bytes: { readonly received: number; readonly sent: number };
+  /** Only the reasons that were counted, the largest first. */
+  readonly drops: readonly { readonly reason: string; readonly packets: number; readonly sentence: string }[];
+}
+
+export interface WorkerStatus {
+  readonly index: number;
+  readonly state: 'starting' | 'ready' | 'stuck' | 'dead';
+  readonly restarts: number;
+  /** Share of the time since start that the worker was busy, 0…1. */
+  readonly busy: number;
+}
+
+export interface PoolStatus {
+  readonly address: string;
+  readonly protocol: 'tcp' | 'udp' | 'icmp';
+  readonly used: number;
+  readonly size: number;
+}
+
+export interface FlowTuple {
+  readonly src: string;
+  readonly dst: string;
+  /** TCP and UDP. */
+  readonly sport?: number;
+  readonly dport?: number;
+  /** ICMP query. */
+  readonly id?: number;
+}
+
+export interface Flow {
+  /** Row and its generation: what names this flow among all flows that ever were in the row. */
+  readonly index: number;
+  readonly generation: number;
+  /** IP protocol number and its name (the number as text where it has none). */
+  readonly proto: number;
+  readonly protocol: string;
+  /** conntrack's TCP state, or '' for a protocol without states. */
+  readonly state: string;
+  /** Seconds until the flow ends if nothing comes. */
+  readonly timeout: number;
+  /** The tuple of the first packet's direction, as those packets arrive. */
+  readonly original: FlowTuple;
+  /** The tuple of the answers, as they arrive. */
+  readonly reply: FlowTuple;
+  readonly bytes: { readonly original: number; readonly reply: number };
+  readonly replied: boolean;
+  readonly assured: boolean;
+  readonly hairpin: boolean;
+  /** Id of the rule that made it, 0 = none. */
+  readonly rule: number;
+}
+
+export interface RuleRow {
+  readonly id: number;
+  readonly kind: 'forward' | 'nat';
+  readonly name: string;
+  /** file:line:col. */
+  readonly origin: string;
+  /** What it does, in a few words. */
+  readonly what: string;
+  readonly packetsIn: number;
+  readonly bytesIn: number;
+  readonly packetsOut: number;
+  readonly bytesOut: number;
+  /** Flows made since start, and packets refused by `from` or a limit. */
+  readonly flows: number;
+  readonly refused: number;
+}
+
+export interface ReloadAnswer {
+  readonly generation: number;
+  readonly changed: boolean;
+  /** What became of the live flows, over all workers. */
+  readonly flows: { readonly stayed: number; readonly moved: number; readonly ended: number };
+  readonly problems: readonly string[];
+}
+
+export interface ConfigAnswer {
+  readonly file: string;
+  readonly generation: number;
+  /** The config in force with every default filled in. */
+  readonly config: unknown;
+}
+
+export interface ErrorAnswer {
+  readonly error: string;
+  readonly errors?: readonly string[];
+}
