@@ -19,9 +19,17 @@ export interface TunInfo {
 export interface Native {
   /** Version of the addon; compared with package.json at load. */
   readonly version: string;
+  /** The addon's copy of the constants in batch.ts, for the test that compares them. */
+  readonly layout: Readonly<
+    Record<'HEADROOM' | 'VNET_BYTES' | 'PACKET_BYTES' | 'COUNT' | 'USED' | 'SECONDS' | 'MILLIS', number>
+  >;
 
   // -- tun.cc --
-  /** Opens one queue of a TUN (IFF_TUN | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE, non-blocking, close-on-exec). */
+  /**
+   * Opens one queue of a TUN (IFF_TUN | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE, non-blocking, close-on-exec) with the
+   * offloads that the kernel has. Throws ENOENT (no tun driver), EPERM (no CAP_NET_ADMIN, or no access to /dev/net/tun),
+   * EBUSY (held by another process), EINVAL (the name is taken by a device of another kind), each with its remedy.
+   */
   tunOpen(name: string): TunInfo;
   /** TUNSETPERSIST: the device outlives its descriptors. */
   tunPersist(fd: number, on: boolean): void;
@@ -38,43 +46,58 @@ export interface Native {
     limitSlots: number,
     limitBytes: number,
   ): number;
+  /** Ids belong to the thread that registered them and are given out again after this. */
   batchRelease(batch: number): void;
-  /** Reads packets until EAGAIN or the batch is full; stamps SECONDS and MILLIS. Returns the packets read; −errno when the device is gone. */
+  /**
+   * Appends packets until EAGAIN or the batch is full; stamps SECONDS and MILLIS. Returns the packets read; −errno when the
+   * device is gone (EBADFD), −EINVAL for arguments that are not a descriptor and a registered batch. Never throws.
+   */
   tunReceive(fd: number, batch: number): number;
-  /** Writes packets list[0…n) with their vnet headers. Returns how many the kernel took (others: EIO, ENOBUFS, EINVAL…). */
+  /** Writes packets list[0…n) with their vnet headers. Returns how many the kernel took (others: EIO, ENOBUFS, EINVAL…). Never throws. */
   tunTransmit(fd: number, batch: number, n: number): number;
 
   // -- wait.cc --
   pollerCreate(): number;
-  /** Level-triggered EPOLLIN; `tag` (< 31) is the bit that pollerWait returns. */
+  /** Level-triggered EPOLLIN; `tag` (0…30) is the bit that pollerWait returns. A broken descriptor counts as readable. */
   pollerAdd(poller: number, fd: number, tag: number): void;
   pollerRemove(poller: number, fd: number): void;
   /** Blocks up to `timeoutMs` (−1 = for ever). Returns the bits of the tags that are ready, 0 on time-out or EINTR. */
   pollerWait(poller: number, timeoutMs: number): number;
-  /** eventfd (non-blocking). */
+  /** eventfd (non-blocking): readable from `wakeSet` on until `wakeClear`, whatever the number of sets. */
   wakeCreate(): number;
   wakeSet(fd: number): void;
   wakeClear(fd: number): void;
   closeFd(fd: number): void;
   /** CLOCK_BOOTTIME in milliseconds. */
   boottime(): number;
-  /** Calls back on the main loop whenever `fd` is readable. Returns a function that ends the watch. */
+  /**
+   * Calls back on this thread's event loop whenever `fd` is readable or has an error, which the callback must read, or end
+   * the watch. Keeps the loop alive. Returns a function that ends the watch (more than once is fine); end it before closeFd.
+   */
   watch(fd: number, readable: () => void): () => void;
 
   // -- memory.cc --
-  /** Opens or creates `path` (0600), allocates every page of `bytes` (fallocate; throws ENOSPC before mapping) and maps it shared. */
+  /**
+   * Opens or creates `path` (0600, no symbolic link), allocates every page of `bytes` and maps it shared; unmapped when the
+   * buffer is collected. Throws before mapping (ENOSPC…), and takes a file that it has made away again. A longer file keeps
+   * its length. Each call maps anew: threads see the same words at different addresses, and Atomics hold between them.
+   */
   mapFile(path: string, bytes: number): { readonly buffer: ArrayBuffer; readonly created: boolean };
   /** Anonymous memory of the same kind, for tests and benches. */
   mapAnonymous(bytes: number): ArrayBuffer;
-  /** Sleeps while words[index] === expected, at most `timeoutMs`. */
+  /** Sleeps while words[index] === expected, at most `timeoutMs`; may return early, so look again. Works on mapped memory only or SharedArrayBuffers. */
   futexWait(words: Int32Array, index: number, expected: number, timeoutMs: number): void;
+  /** Wakes every sleeper on the word. */
   futexWake(words: Int32Array, index: number): void;
 
   // -- netlink.cc --
-  /** AF_NETLINK raw socket of `protocol` (0 = route, 4 = sock_diag), close-on-exec, joined to `groups` (RTNLGRP numbers), NETLINK_EXT_ACK on. */
+  /** AF_NETLINK raw socket of `protocol` (0 = route, 4 = sock_diag), close-on-exec, joined to `groups` (RTNLGRP numbers), NETLINK_EXT_ACK on, blocking. */
   netlinkOpen(protocol: number, groups: readonly number[]): number;
   netlinkSend(fd: number, message: Uint8Array): void;
-  /** One datagram; returns its bytes, 0 on time-out, −errno on error (ENOBUFS = notifications were lost). */
+  /**
+   * One datagram of the kernel's; returns its bytes, 0 on time-out (0 ms looks only, −1 waits for ever), −errno on error:
+   * ENOBUFS = notifications were lost, EMSGSIZE = it was longer than `into` and is lost.
+   */
   netlinkReceive(fd: number, into: Uint8Array, timeoutMs: number): number;
 
   // -- checksum.cc --

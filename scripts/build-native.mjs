@@ -1,0 +1,89 @@
+// Builds the addon with node-gyp. Nothing is downloaded where Node's own headers are installed beside it.
+//
+//   node scripts/build-native.mjs          build/Release/tungate.node, unless it is newer than its sources
+//   node scripts/build-native.mjs --force  the same, always
+//   node scripts/build-native.mjs --asan   build/asan/build/Release/tungate.node with AddressSanitizer and UBSan
+import { spawnSync } from 'node:child_process';
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+const asan = process.argv.includes('--asan');
+const force = process.argv.includes('--force');
+const built = join(root, 'build', 'Release', 'tungate.node');
+const stamp = join(root, 'build', 'tungate.stamp');
+// node-gyp-build finds it there when TUNGATE_PREBUILD names build/asan.
+const builtAsan = join(root, 'build', 'asan', 'build', 'Release', 'tungate.node');
+
+function fail(text) {
+  console.error(`build-native: ${text}`);
+  process.exit(1);
+}
+
+/** What else a build depends on beside its sources. N-API is stable, so Node's version is not in it. */
+function identity() {
+  const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+  return `${process.platform}-${process.arch} ${version}\n`;
+}
+
+function fresh() {
+  if (!existsSync(built) || !existsSync(stamp) || readFileSync(stamp, 'utf8') !== identity()) return false;
+  const made = statSync(built).mtimeMs;
+  const sources = readdirSync(join(root, 'native')).map((file) => join(root, 'native', file));
+  return [...sources, join(root, 'binding.gyp')].every((file) => statSync(file).mtimeMs < made);
+}
+
+function requireTools() {
+  const found = (command) => spawnSync(command, ['--version'], { stdio: 'ignore' }).status === 0;
+  const missing = [];
+  if (!found(process.env.CXX ?? 'g++') && !found('c++')) missing.push('g++');
+  if (!found('make')) missing.push('make');
+  if (!found(process.env.PYTHON ?? 'python3')) missing.push('python3');
+  if (missing.length > 0) {
+    fail(
+      `${missing.join(', ')} missing: the addon is C++. On Debian or Ubuntu: apt-get install -y ${missing.join(' ')}`,
+    );
+  }
+}
+
+/** `--nodedir=PREFIX` when the headers of this very Node are installed, else nothing: node-gyp fetches them. */
+function headers() {
+  const prefix = join(dirname(process.execPath), '..');
+  const file = join(prefix, 'include', 'node', 'node_version.h');
+  if (!existsSync(file)) return [];
+  const text = readFileSync(file, 'utf8');
+  const major = /#define NODE_MAJOR_VERSION (\d+)/.exec(text)?.[1];
+  return major === process.versions.node.split('.')[0] ? [`--nodedir=${prefix}`] : [];
+}
+
+function gyp(...args) {
+  const require = createRequire(import.meta.url);
+  let tool;
+  try {
+    tool = join(dirname(require.resolve('node-gyp/package.json')), 'bin', 'node-gyp.js');
+  } catch {
+    fail('node-gyp is not installed: run "npm ci" first');
+  }
+  const result = spawnSync(process.execPath, [tool, ...args, ...headers()], { cwd: root, encoding: 'utf8' });
+  if (result.status !== 0) {
+    process.stderr.write(`${result.stdout}${result.stderr}`);
+    fail(`the build failed (node-gyp ${args.join(' ')}): see above`);
+  }
+}
+
+if (process.platform !== 'linux') fail(`tungate runs on Linux only (this is ${process.platform})`);
+if (!asan && !force && fresh()) process.exit(0);
+requireTools();
+if (asan) {
+  gyp('configure', 'build', '--debug', '--jobs=2');
+  mkdirSync(dirname(builtAsan), { recursive: true });
+  copyFileSync(join(root, 'build', 'Debug', 'tungate.node'), builtAsan);
+  console.log(`build-native: made build/asan; run tests on it with
+  LD_PRELOAD="$(g++ -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 TUNGATE_PREBUILD=build/asan node --test …`);
+} else {
+  gyp('configure', 'build', '--release', '--jobs=2');
+  writeFileSync(stamp, identity());
+  console.log('build-native: made build/Release/tungate.node');
+}
