@@ -9,8 +9,8 @@
  */
 import type { Flow, FlowTuple } from '../contract/api.js';
 import {
-  Header,
   HEADER_BYTES,
+  Header,
   MAPPING_WORDS,
   MappingRow,
   ROW_WORDS,

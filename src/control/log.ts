@@ -14,7 +14,13 @@ export interface LogSink {
   write(line: string): unknown;
 }
 
-const LEVEL_WORDS: Readonly<Record<number, string>> = { 10: 'trace', 20: 'debug', 30: '', 40: 'warning: ', 50: 'error: ' };
+const LEVEL_WORDS: Readonly<Record<number, string>> = {
+  10: 'trace',
+  20: 'debug',
+  30: '',
+  40: 'warning: ',
+  50: 'error: ',
+};
 /** ANSI colour by level, 0 = none. */
 const LEVEL_COLOURS: Readonly<Record<number, number>> = { 10: 90, 20: 90, 40: 33, 50: 31 };
 
@@ -25,19 +31,33 @@ export function createLog(level: LogLevel, format: LogFormat, sink: LogSink = st
   const colour = tty && !process.env.NO_COLOR;
   const destination = text ? { write: (line: string) => sink.write(humanLine(line, colour)) } : sink;
   return pino(
-    { level, base: null, timestamp: pino.stdTimeFunctions.isoTime, formatters: { level: (label) => ({ level: label }) } },
+    {
+      level,
+      base: null,
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (label) => ({ level: label }) },
+    },
     { write: (line: string) => void destination.write(line) },
   );
 }
 
-const LEVEL_NUMBERS: Readonly<Record<string, number>> = { trace: 10, debug: 20, info: 30, warn: 40, error: 50, fatal: 60 };
+const LEVEL_NUMBERS: Readonly<Record<string, number>> = {
+  trace: 10,
+  debug: 20,
+  info: 30,
+  warn: 40,
+  error: 50,
+  fatal: 60,
+};
 
 /** `15:04:05 warning: message (key=value …)` of a pino line. */
 export function humanLine(line: string, colour: boolean): string {
   const { level, time, msg, err, ...rest } = JSON.parse(line) as Record<string, unknown>;
   const number = LEVEL_NUMBERS[String(level)] ?? 30;
   const clock = String(time).slice(11, 19);
-  const details = Object.entries(rest).map(([key, value]) => `${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`);
+  const details = Object.entries(rest).map(
+    ([key, value]) => `${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`,
+  );
   const cause = err && typeof err === 'object' && 'message' in err ? `: ${String(err.message)}` : '';
   const body = `${LEVEL_WORDS[number] ?? ''}${String(msg ?? '')}${cause}${details.length > 0 ? ` (${details.join(' ')})` : ''}`;
   const tint = colour ? (LEVEL_COLOURS[number] ?? 0) : 0;

@@ -36,7 +36,9 @@ export function runtimePaths(base?: string, name: string = DEFAULT_NAME): Runtim
   const dir = join(resolve(base || process.env.TUNGATE_RUNTIME_DIR || DEFAULT_RUNTIME_DIR), name);
   const socket = join(dir, 'api.sock');
   if (Buffer.byteLength(socket) > SOCKET_PATH_BYTES) {
-    throw new Error(`${socket}: a unix socket's path has at most ${SOCKET_PATH_BYTES} bytes; choose a shorter --runtime-dir`);
+    throw new Error(
+      `${socket}: a unix socket's path has at most ${SOCKET_PATH_BYTES} bytes; choose a shorter --runtime-dir`,
+    );
   }
   return { name, dir, socket, flows: join(dir, 'flows'), undo: join(dir, 'undo'), pid: join(dir, 'pid') };
 }
@@ -94,14 +96,16 @@ export function claimRuntimeDir(paths: RuntimePaths): () => void {
           `a tungate with the name "${paths.name}" is already running here (pid ${owner}, ${paths.dir}): stop it first, or give this one another --name or --runtime-dir`,
         );
       }
-      // Moved away, not deleted: of two starters only one gets it, and the loser sees the winner's claim next time.
-      const stale = `${draft}.stale`;
+      // Moved away, not deleted: of two starters only one gets the stale claim. Whoever finds that it has moved the
+      // other's fresh one puts it back.
+      const moved = `${draft}.stale`;
       try {
-        renameSync(paths.pid, stale);
-        unlinkSync(stale);
+        renameSync(paths.pid, moved);
       } catch {
-        // Another starter was quicker.
+        continue;
       }
+      if (ownerOf({ ...paths, pid: moved }) !== null) linkSync(moved, paths.pid);
+      unlinkSync(moved);
     }
     throw new Error(`${paths.pid}: cannot be claimed, others start here at the same moment`);
   } finally {
