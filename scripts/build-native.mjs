@@ -1,14 +1,16 @@
 // Builds the addon with node-gyp. Nothing is downloaded where Node's own headers are installed beside it.
 //
-//   node scripts/build-native.mjs          build/Release/tungate.node, unless it is newer than its sources
-//   node scripts/build-native.mjs --force  the same, always
-//   node scripts/build-native.mjs --asan   build/asan/build/Release/tungate.node with AddressSanitizer and UBSan
+//   node scripts/build-native.mjs            build/Release/tungate.node, unless it is newer than its sources
+//   node scripts/build-native.mjs --force    the same, always
+//   node scripts/build-native.mjs --install  the same, unless a prebuilt addon fits (npm's install script)
+//   node scripts/build-native.mjs --asan     build/asan/build/Release/tungate.node with AddressSanitizer and UBSan
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
+const require = createRequire(import.meta.url);
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const asan = process.argv.includes('--asan');
 const force = process.argv.includes('--force');
@@ -35,6 +37,15 @@ function fresh() {
   return [...sources, join(root, 'binding.gyp')].every((file) => statSync(file).mtimeMs < made);
 }
 
+/** A package from the registry may bring addons in prebuilds/; there is one for us when node-gyp-build names it. */
+function prebuilt() {
+  try {
+    return require('node-gyp-build').resolve(root).startsWith(join(root, 'prebuilds'));
+  } catch {
+    return false;
+  }
+}
+
 function requireTools() {
   const found = (command) => spawnSync(command, ['--version'], { stdio: 'ignore' }).status === 0;
   const missing = [];
@@ -58,15 +69,17 @@ function headers() {
   return major === process.versions.node.split('.')[0] ? [`--nodedir=${prefix}`] : [];
 }
 
-function gyp(...args) {
-  const require = createRequire(import.meta.url);
-  let tool;
+/** The project's own node-gyp, or npm's when this is an install without development packages. */
+function gypTool() {
   try {
-    tool = join(dirname(require.resolve('node-gyp/package.json')), 'bin', 'node-gyp.js');
+    return join(dirname(require.resolve('node-gyp/package.json')), 'bin', 'node-gyp.js');
   } catch {
-    fail('node-gyp is not installed: run "npm ci" first');
+    return process.env.npm_config_node_gyp ?? fail('node-gyp is not installed: run "npm ci" first');
   }
-  const result = spawnSync(process.execPath, [tool, ...args, ...headers()], { cwd: root, encoding: 'utf8' });
+}
+
+function gyp(...args) {
+  const result = spawnSync(process.execPath, [gypTool(), ...args, ...headers()], { cwd: root, encoding: 'utf8' });
   if (result.status !== 0) {
     process.stderr.write(`${result.stdout}${result.stderr}`);
     fail(`the build failed (node-gyp ${args.join(' ')}): see above`);
@@ -75,6 +88,7 @@ function gyp(...args) {
 
 if (process.platform !== 'linux') fail(`tungate runs on Linux only (this is ${process.platform})`);
 if (!asan && !force && fresh()) process.exit(0);
+if (process.argv.includes('--install') && prebuilt()) process.exit(0);
 requireTools();
 if (asan) {
   gyp('configure', 'build', '--debug', '--jobs=2');
