@@ -1,0 +1,80 @@
+/**
+ * The other end of the daemon's API. Light on purpose: the CLI's quick verbs load nothing else of control.
+ */
+import { request } from 'node:http';
+import type { ErrorAnswer } from '../contract/api.js';
+
+const ANSWER_MS = 30_000;
+
+/** Nobody answers on the socket. */
+export class NotRunning extends Error {}
+/** The socket is there and not for us. */
+export class NotAllowed extends Error {}
+/** The daemon answered with an error. */
+export class ApiError extends Error {
+  readonly status: number;
+  readonly errors: readonly string[];
+  constructor(status: number, answer: ErrorAnswer) {
+    super(answer.error);
+    this.status = status;
+    this.errors = answer.errors ?? [];
+  }
+}
+
+/** One request; resolves with the body as text. */
+export function callText(socket: string, method: string, path: string, body?: unknown): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const payload = body === undefined ? undefined : JSON.stringify(body);
+    const call = request({
+      socketPath: socket,
+      method,
+      path,
+      agent: false,
+      headers: payload ? { 'content-type': 'application/json', 'content-length': Buffer.byteLength(payload) } : {},
+    });
+    call.setTimeout(ANSWER_MS, () => call.destroy(new Error(`${socket}: no answer for ${ANSWER_MS / 1000} s`)));
+    call.on('error', (error: NodeJS.ErrnoException) => reject(explain(error, socket)));
+    call.on('response', (response) => {
+      const chunks: Buffer[] = [];
+      response.on('data', (chunk: Buffer) => chunks.push(chunk));
+      response.on('error', (error) => reject(error));
+      response.on('aborted', () => reject(new Error(`${socket}: the answer was cut off`)));
+      response.on('end', () => {
+        const text = Buffer.concat(chunks).toString('utf8');
+        const status = response.statusCode ?? 0;
+        if (status < 400) resolve(text);
+        else reject(new ApiError(status, readError(text)));
+      });
+    });
+    call.end(payload);
+  });
+}
+
+/** One request; resolves with the answer. */
+export async function call<T>(socket: string, method: string, path: string, body?: unknown): Promise<T> {
+  return JSON.parse(await callText(socket, method, path, body)) as T;
+}
+
+function readError(text: string): ErrorAnswer {
+  try {
+    return JSON.parse(text) as ErrorAnswer;
+  } catch {
+    return { error: text.trim() || 'the daemon gave no reason' };
+  }
+}
+
+function explain(error: NodeJS.ErrnoException, socket: string): Error {
+  switch (error.code) {
+    case 'ENOENT':
+    case 'ECONNREFUSED':
+      return new NotRunning(
+        `no tungate is running here (nobody answers on ${socket}): start it with "tungate up", or name its --runtime-dir and --name`,
+      );
+    case 'EACCES':
+      return new NotAllowed(
+        `${socket}: permission denied: run this as root, or as a member of the group that owns the socket`,
+      );
+    default:
+      return error;
+  }
+}

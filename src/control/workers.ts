@@ -1,0 +1,325 @@
+/**
+ * The data plane as control sees it: a set of worker threads, one a TUN queue, that obey one plan.
+ *
+ * Theory of operation. All workers share the flow table. Worker 0 opens it (format or adopt, lock reset, indexes
+ * rebuilt) and says 'ready' before any other starts, so nobody looks at a table that is being rebuilt. For the same
+ * reason one worker is never restarted alone: it may have died holding the table's lock, so when one dies all are ended
+ * and started again over the same file; flows survive, the kernel queues packets for the moment.
+ *
+ * Messages go by MessagePort plus the wake eventfd (contract/mailbox.ts). Answers are matched by plan generation or by id.
+ * A worker that does not finish a cycle for STUCK_SECONDS is treated as dead. Restarts wait longer each time one dies
+ * young. Counters and descriptors belong to the set, not to the threads: they outlive restarts.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Worker } from 'node:worker_threads';
+import { Counter, counterView, newCounters } from '../contract/counters.js';
+import { type FromWorker, Mail, newMailbox, type ToWorker, type WorkerInit } from '../contract/mailbox.js';
+import type { Plan } from '../contract/plan.js';
+import { native } from '../native.js';
+import type { Logger } from './log.js';
+
+const READY_MS = 30_000;
+const ANSWER_MS = 10_000;
+const STOP_MS = 3000;
+/** ALIVE never lags by more than two seconds in a healthy worker. */
+const STUCK_SECONDS = 10;
+const WATCH_MS = 1000;
+/** A worker that lived this long died of something new: the delay before its restart starts again from nothing. */
+const OLD_MS = 60_000;
+const MAX_DELAY_MS = 30_000;
+
+const WORKER_ENTRY = new URL('../datapath/worker.js', import.meta.url);
+
+export interface Swapped {
+  readonly stayed: number;
+  readonly moved: number;
+  readonly ended: number;
+}
+
+export interface WorkerSetOptions {
+  /** One a worker; they stay the owner's. */
+  readonly tunFds: readonly number[];
+  readonly tableFile: string;
+  readonly plan: Plan;
+  readonly log: Logger;
+  /** The TUN went away under a worker. Called once until `start` is called again. */
+  readonly onLinkLost: (message: string) => void;
+}
+
+type State = 'starting' | 'ready' | 'stuck' | 'dead';
+
+interface Seat {
+  readonly index: number;
+  readonly counters: SharedArrayBuffer;
+  readonly view: Float64Array;
+  readonly wakeFd: number;
+  mailbox: Int32Array;
+  worker: Worker | null;
+  state: State;
+  restarts: number;
+  busy: number;
+  lastBusy: number;
+  lastWait: number;
+}
+
+export class WorkerSet {
+  #plan: Plan;
+  #tunFds: readonly number[];
+  #stopping = false;
+  #restarting: Promise<void> | null = null;
+  #lastDeath = 0;
+  #delay = 0;
+  #id = 0;
+  #watch: NodeJS.Timeout | undefined;
+  readonly #seats: Seat[];
+  readonly #options: WorkerSetOptions;
+  readonly #waiting = new Set<(index: number, message: FromWorker | null) => void>();
+
+  constructor(options: WorkerSetOptions) {
+    this.#options = options;
+    this.#plan = options.plan;
+    this.#tunFds = options.tunFds;
+    this.#seats = options.tunFds.map((_, index) => {
+      const counters = newCounters();
+      return {
+        index,
+        counters,
+        view: counterView(counters),
+        wakeFd: native.wakeCreate(),
+        mailbox: new Int32Array(newMailbox()),
+        worker: null,
+        state: 'starting',
+        restarts: 0,
+        busy: 0,
+        lastBusy: 0,
+        lastWait: 0,
+      };
+    });
+  }
+
+  get counters(): Float64Array[] {
+    return this.#seats.map((seat) => seat.view);
+  }
+
+  status(): { index: number; state: State; restarts: number; busy: number }[] {
+    return this.#seats.map(({ index, state, restarts, busy }) => ({ index, state, restarts, busy }));
+  }
+
+  /** Starts all workers and waits until each has said 'ready'. `tunFds`: new descriptors after the link was lost. */
+  async start(tunFds: readonly number[] = this.#tunFds): Promise<void> {
+    this.#tunFds = tunFds;
+    this.#stopping = false;
+    const [first, ...others] = this.#seats;
+    await this.#startOne(first!);
+    await Promise.all(others.map((seat) => this.#startOne(seat)));
+    clearInterval(this.#watch);
+    this.#watch = setInterval(() => this.#look(), WATCH_MS);
+    this.#watch.unref();
+  }
+
+  /** Hands every worker a new plan and waits until all obey it. Sums up what became of the live flows. */
+  async setPlan(plan: Plan): Promise<Swapped> {
+    this.#plan = plan;
+    await this.#restarting;
+    const sum = { stayed: 0, moved: 0, ended: 0 };
+    await this.#ask({ kind: 'plan', plan }, `take plan ${plan.generation}`, (message) => {
+      if (message.kind !== 'plan-done' || message.generation !== plan.generation) return false;
+      sum.stayed += message.stayed;
+      sum.moved += message.moved;
+      sum.ended += message.ended;
+      return true;
+    });
+    return sum;
+  }
+
+  /** Ends these flows if they are still the ones that were seen. Returns how many were. */
+  async endFlows(flows: readonly { index: number; generation: number }[]): Promise<number> {
+    await this.#restarting;
+    const id = ++this.#id;
+    let ended = 0;
+    // Any worker may end any row; one is enough.
+    await this.#ask(
+      { kind: 'end-flows', id, flows },
+      'end flows',
+      (message) => {
+        if (message.kind !== 'flows-ended' || message.id !== id) return false;
+        ended += message.ended;
+        return true;
+      },
+      this.#seats.slice(0, 1),
+    );
+    return ended;
+  }
+
+  /** Ends all workers: asks, waits, then insists. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    clearInterval(this.#watch);
+    await Promise.all(
+      this.#seats.map(async (seat) => {
+        const worker = seat.worker;
+        if (!worker) return;
+        const exited = new Promise<void>((resolve) => worker.once('exit', () => resolve()));
+        this.#send(seat, { kind: 'stop' });
+        const polite = await Promise.race([exited.then(() => true), sleep(STOP_MS, false, { ref: false })]);
+        if (!polite) {
+          this.#options.log.warn(`worker ${seat.index} did not stop in ${STOP_MS / 1000} s; ending it`);
+          await worker.terminate();
+        }
+      }),
+    );
+  }
+
+  /** Closes the wake descriptors. After `stop`, once. */
+  close(): void {
+    for (const seat of this.#seats) native.closeFd(seat.wakeFd);
+  }
+
+  #startOne(seat: Seat): Promise<void> {
+    const shared = newMailbox();
+    seat.mailbox = new Int32Array(shared);
+    seat.state = 'starting';
+    native.wakeClear(seat.wakeFd);
+    const init: WorkerInit = {
+      index: seat.index,
+      tunFd: this.#tunFds[seat.index]!,
+      wakeFd: seat.wakeFd,
+      tableFile: this.#options.tableFile,
+      counters: seat.counters,
+      mailbox: shared,
+      plan: this.#plan,
+    };
+    const worker = new Worker(WORKER_ENTRY, { workerData: init, name: `tungate-${seat.index}` });
+    seat.worker = worker;
+    return new Promise((resolve, reject) => {
+      const late = setTimeout(
+        () => reject(new Error(`worker ${seat.index} was not ready after ${READY_MS / 1000} s`)),
+        READY_MS,
+      );
+      worker.on('message', (message: FromWorker) => {
+        if (message.kind === 'ready') {
+          clearTimeout(late);
+          seat.state = 'ready';
+          resolve();
+        } else if (message.kind === 'link-lost') {
+          if (this.#stopping) return;
+          this.#stopping = true;
+          this.#options.onLinkLost(message.message);
+        } else {
+          for (const listener of [...this.#waiting]) listener(seat.index, message);
+        }
+      });
+      worker.on('error', (error) => {
+        clearTimeout(late);
+        this.#options.log.error({ err: error }, `worker ${seat.index} died`);
+        reject(error);
+      });
+      worker.on('exit', (code) => {
+        clearTimeout(late);
+        if (seat.worker !== worker) return;
+        const was = seat.state;
+        seat.worker = null;
+        seat.state = 'dead';
+        reject(new Error(`worker ${seat.index} ended with code ${code} before it was ready`));
+        for (const listener of [...this.#waiting]) listener(seat.index, null);
+        if (!this.#stopping && was !== 'starting') this.#restart(`worker ${seat.index} ended with code ${code}`);
+      });
+    });
+  }
+
+  /** Ends and starts all workers, however many of them died meanwhile. */
+  #restart(reason: string): void {
+    if (this.#restarting) return;
+    const now = Date.now();
+    this.#delay = now - this.#lastDeath > OLD_MS ? 0 : Math.min(Math.max(this.#delay * 2, 500), MAX_DELAY_MS);
+    this.#lastDeath = now;
+    this.#restarting = (async () => {
+      for (;;) {
+        this.#options.log.error(
+          `${reason}; starting all workers again${this.#delay ? ` in ${this.#delay} ms` : ''}, flows are kept`,
+        );
+        await this.#endAll();
+        await sleep(this.#delay, undefined, { ref: false });
+        if (this.#stopping) return;
+        for (const seat of this.#seats) seat.restarts++;
+        try {
+          await this.start();
+          this.#options.log.info('workers are ready again');
+          return;
+        } catch (error) {
+          reason = error instanceof Error ? error.message : String(error);
+          this.#delay = Math.min(Math.max(this.#delay * 2, 500), MAX_DELAY_MS);
+        }
+      }
+    })().finally(() => {
+      this.#restarting = null;
+    });
+  }
+
+  async #endAll(): Promise<void> {
+    await Promise.all(
+      this.#seats.map(async (seat) => {
+        const worker = seat.worker;
+        seat.worker = null;
+        seat.state = 'dead';
+        await worker?.terminate();
+      }),
+    );
+  }
+
+  /** Once a second: who is stuck, and how busy everybody was. */
+  #look(): void {
+    const now = Math.floor(native.boottime() / 1000);
+    for (const seat of this.#seats) {
+      const busy = seat.view[Counter.BUSY_SECONDS]!;
+      const wait = seat.view[Counter.WAIT_SECONDS]!;
+      const span = busy - seat.lastBusy + wait - seat.lastWait;
+      seat.busy = span > 0 ? Math.min(1, (busy - seat.lastBusy) / span) : 0;
+      seat.lastBusy = busy;
+      seat.lastWait = wait;
+      if (seat.state !== 'ready' && seat.state !== 'stuck') continue;
+      const alive = Atomics.load(seat.mailbox, Mail.ALIVE);
+      if (alive === 0) continue;
+      const lag = now - alive;
+      seat.state = lag > 2 ? 'stuck' : 'ready';
+      if (lag > STUCK_SECONDS && !this.#stopping) this.#restart(`worker ${seat.index} has not moved for ${lag} s`);
+    }
+  }
+
+  #send(seat: Seat, message: ToWorker): void {
+    if (!seat.worker) return;
+    seat.worker.postMessage(message);
+    Atomics.add(seat.mailbox, Mail.SENT, 1);
+    native.wakeSet(seat.wakeFd);
+  }
+
+  /** Sends and waits for one answer of each seat. A worker that dies meanwhile counts as having answered: it is born with the new plan. */
+  #ask(
+    message: ToWorker,
+    what: string,
+    isAnswer: (message: FromWorker) => boolean,
+    seats = this.#seats,
+  ): Promise<void> {
+    const open = new Set(seats.filter((seat) => seat.worker).map((seat) => seat.index));
+    if (open.size === 0) return Promise.resolve();
+    return new Promise((resolve, reject) => {
+      const end = () => {
+        clearTimeout(late);
+        this.#waiting.delete(listener);
+      };
+      const late = setTimeout(() => {
+        end();
+        reject(new Error(`worker ${[...open].join(', ')} did not ${what} in ${ANSWER_MS / 1000} s`));
+      }, ANSWER_MS);
+      const listener = (index: number, answer: FromWorker | null) => {
+        if (answer !== null && !isAnswer(answer)) return;
+        open.delete(index);
+        if (open.size > 0) return;
+        end();
+        resolve();
+      };
+      this.#waiting.add(listener);
+      for (const seat of seats) this.#send(seat, message);
+    });
+  }
+}
