@@ -1,0 +1,94 @@
+/**
+ * When flows end: lifetimes by protocol and state, and the sweep that finds the dead.
+ *
+ * Theory of operation. A row carries the second in which it dies; refreshing it is one store into a cache line that the
+ * packet has touched anyway, so there is no timer structure to maintain. A cursor walks the rows a slice a cycle
+ * (SWEEP_SECONDS for a whole round), ends what is past its time, and then does the same for held mappings. A dead row
+ * that a packet meets before the sweep does is ended there (admit). One worker sweeps.
+ *
+ * Refused: timer wheels (8 more bytes a flow, and each refresh writes two other cache lines).
+ */
+import type { Timeouts } from '../contract/plan.js';
+import {
+  Header,
+  MAPPING_WORDS,
+  MappingRow,
+  ROW_WORDS,
+  Row,
+  RowFlag,
+  STATE_MASK,
+  STATE_SHIFT,
+  State,
+} from '../contract/table-layout.js';
+import type { FlowTable } from './table.js';
+
+/** Seconds for one round over all rows. */
+const SWEEP_SECONDS = 4;
+/** Milliseconds between slices. */
+export const SLICE_MS = 100;
+const SLICES = (SWEEP_SECONDS * 1000) / SLICE_MS;
+
+/** Seconds without a packet after which a flow of this Row.KIND ends. */
+export function lifetime(kind: number, timeouts: Timeouts): number {
+  const proto = kind & 0xff;
+  if (proto === 6) {
+    const established = ((kind >>> STATE_SHIFT) & STATE_MASK) === State.ESTABLISHED;
+    // Picked up in mid-stream counts as lasting only when the other side has answered.
+    if (!established || ((kind & RowFlag.LOOSE) !== 0 && (kind & RowFlag.REPLIED) === 0)) return timeouts.tcpTransitory;
+    return timeouts.tcpEstablished;
+  }
+  return proto === 1 ? timeouts.icmp : timeouts.udp;
+}
+
+/** Seconds for which a mapping of this protocol keeps its port after its last flow (REQ-35: UDP and ICMP). */
+export function holdTime(proto: number, timeouts: Timeouts): number {
+  return proto === 6 ? 0 : timeouts.hold;
+}
+
+export class Sweeper {
+  readonly #table: FlowTable;
+  #row = 0;
+  #mapping = 0;
+  /** Flows and mappings ended by time. */
+  flows = 0;
+  mappings = 0;
+
+  constructor(table: FlowTable) {
+    this.#table = table;
+  }
+
+  /** One slice. Call it every SLICE_MS; takes the lock. */
+  step(now: number, timeouts: Timeouts): void {
+    const table = this.#table;
+    const { header } = table;
+    table.lock.acquire();
+    const high = header[Header.HIGH_WATER]!;
+    for (let left = Math.ceil(high / SLICES); left > 0; left--) {
+      if (this.#row >= high) this.#row = 0;
+      this.#sweepRow(this.#row++, now, timeouts);
+    }
+    const top = header[Header.MAPPING_HIGH_WATER]!;
+    for (let left = Math.ceil(top / SLICES); left > 0; left--) {
+      if (this.#mapping >= top) this.#mapping = 0;
+      this.#sweepMapping(this.#mapping++, now);
+    }
+    table.lock.release();
+  }
+
+  #sweepRow(row: number, now: number, timeouts: Timeouts): void {
+    const { rows } = this.#table;
+    const at = row * ROW_WORDS;
+    if ((rows[at]! & 1) === 0 || rows[at + Row.EXPIRES]! >= now) return;
+    this.#table.remove(row, now, holdTime(rows[at + Row.KIND]! & 0xff, timeouts));
+    this.flows++;
+  }
+
+  #sweepMapping(mapping: number, now: number): void {
+    const { mappings } = this.#table;
+    const m = mapping * MAPPING_WORDS;
+    if ((mappings.words[m]! & 1) === 0 || mappings.words[m + MappingRow.COUNT] !== 0) return;
+    if (mappings.words[m + MappingRow.EXPIRES]! >= now) return;
+    mappings.end(mapping);
+    this.mappings++;
+  }
+}

@@ -1,0 +1,163 @@
+/**
+ * Fragments without reassembly (RFC 4787 REQ-14, RFC 6146 §3.4): only a datagram's first fragment has ports.
+ *
+ * Theory of operation. When a first fragment has been decided (translated, punted or dropped), its datagram
+ * (source, destination, id, protocol) is remembered with that decision, and later fragments follow it. A later fragment
+ * that comes before the first waits in a bounded ring; when the first arrives they follow it in the order in which they
+ * came.
+ *
+ * Bounds. KNOWN datagrams in sets of WAYS (the oldest of a set gives way) and HELD_BYTES of waiting fragments, HELD_SLOTS
+ * at most (the oldest gives way, counted FRAGMENT_LIMIT). The two do not compete: a flood of fragments whose first never
+ * comes shortens only the patience for other out-of-order fragments; datagrams in order do not notice. Everything is
+ * forgotten after `timeouts.fragment` seconds (RFC 791: ≤ 30 s matter). A worker sees all fragments of a datagram: the
+ * kernel picks the TUN queue by addresses where there are no ports.
+ */
+import { hashTuple } from './hash.js';
+
+const SETS = 1024;
+const WAYS = 4;
+/** Words of a known datagram: src, dst, id << 16 | proto, expires, handle + 1 (0: verdict only), generation, verdict. */
+const KNOWN_WORDS = 8;
+const HELD_SLOTS = 512;
+const HELD_BYTES = 1 << 20;
+
+export class Fragments {
+  readonly #known = new Int32Array(SETS * WAYS * KNOWN_WORDS);
+  readonly #k0: number;
+  readonly #k1: number;
+
+  // Waiting fragments: a ring of slots whose bytes lie in a ring of bytes.
+  readonly #heldKey = new Int32Array(HELD_SLOTS * 3);
+  readonly #heldAt = new Int32Array(HELD_SLOTS);
+  readonly #heldLen = new Int32Array(HELD_SLOTS);
+  readonly #heldSince = new Int32Array(HELD_SLOTS);
+  readonly #bytes = new Uint8Array(HELD_BYTES);
+  #head = 0;
+  #count = 0;
+  #write = 0;
+  /** Fragments that gave way to others, and that waited in vain. */
+  evicted = 0;
+  expired = 0;
+
+  /** What `lookup` found. */
+  handle = -1;
+  generation = 0;
+  verdict = 0;
+
+  constructor(k0: number, k1: number) {
+    this.#k0 = k0;
+    this.#k1 = k1;
+  }
+
+  get held(): number {
+    return this.#count;
+  }
+
+  /** Remembers what became of a first fragment. `handle` −1: its verdict (punt, a drop) is what later ones get. */
+  remember(src: number, dst: number, idProto: number, handle: number, generation: number, verdict: number, until: number): void {
+    const known = this.#known;
+    const set = this.#set(src, dst, idProto);
+    let at = set;
+    for (let way = 0; way < WAYS; way++) {
+      const k = set + way * KNOWN_WORDS;
+      if (known[k] === src && known[k + 1] === dst && known[k + 2] === idProto) {
+        at = k;
+        break;
+      }
+      if (known[k + 3]! < known[at + 3]!) at = k;
+    }
+    known[at] = src;
+    known[at + 1] = dst;
+    known[at + 2] = idProto;
+    known[at + 3] = until;
+    known[at + 4] = handle + 1;
+    known[at + 5] = generation;
+    known[at + 6] = verdict;
+  }
+
+  /** Is this datagram's first fragment known? Then `handle`, `generation` and `verdict` say what became of it. */
+  lookup(src: number, dst: number, idProto: number, now: number): boolean {
+    const known = this.#known;
+    const set = this.#set(src, dst, idProto);
+    for (let at = set; at < set + WAYS * KNOWN_WORDS; at += KNOWN_WORDS) {
+      if (known[at] !== src || known[at + 1] !== dst || known[at + 2] !== idProto || known[at + 3]! < now) continue;
+      this.handle = known[at + 4]! - 1;
+      this.generation = known[at + 5]!;
+      this.verdict = known[at + 6]!;
+      return true;
+    }
+    return false;
+  }
+
+  /** Keeps a copy of a later fragment until its first comes. `data[off…off+len)` is the packet from its IP header on. */
+  hold(src: number, dst: number, idProto: number, data: Uint8Array, off: number, len: number, now: number): void {
+    if (this.#write + len > HELD_BYTES) this.#write = 0;
+    while (this.#count > 0 && (this.#count === HELD_SLOTS || this.#overlapsHead(len))) {
+      if (this.#heldLen[this.#head]! > 0) this.evicted++;
+      this.#dropHead();
+    }
+    const slot = (this.#head + this.#count) % HELD_SLOTS;
+    this.#heldKey[slot * 3] = src;
+    this.#heldKey[slot * 3 + 1] = dst;
+    this.#heldKey[slot * 3 + 2] = idProto;
+    this.#heldAt[slot] = this.#write;
+    this.#heldLen[slot] = len;
+    this.#heldSince[slot] = now;
+    this.#bytes.set(data.subarray(off, off + len), this.#write);
+    this.#write += len;
+    this.#count++;
+  }
+
+  /**
+   * Next waiting fragment of this datagram at or behind ring position `from`; −1 when there is none. `take` reads it.
+   */
+  findHeld(src: number, dst: number, idProto: number, from: number): number {
+    for (let i = from; i < this.#count; i++) {
+      const slot = (this.#head + i) % HELD_SLOTS;
+      if (this.#heldLen[slot] === 0) continue;
+      const k = slot * 3;
+      if (this.#heldKey[k] === src && this.#heldKey[k + 1] === dst && this.#heldKey[k + 2] === idProto) return i;
+    }
+    return -1;
+  }
+
+  heldLength(position: number): number {
+    return this.#heldLen[(this.#head + position) % HELD_SLOTS]!;
+  }
+
+  /** Copies the fragment at a position of findHeld to `into[off…)` and forgets it. */
+  take(position: number, into: Uint8Array, off: number): void {
+    const slot = (this.#head + position) % HELD_SLOTS;
+    const at = this.#heldAt[slot]!;
+    into.set(this.#bytes.subarray(at, at + this.#heldLen[slot]!), off);
+    this.#heldLen[slot] = 0;
+  }
+
+  /** Forgets what has waited too long. */
+  sweep(now: number, timeout: number): void {
+    while (this.#count > 0) {
+      const empty = this.#heldLen[this.#head] === 0;
+      if (!empty && now - this.#heldSince[this.#head]! <= timeout) return;
+      if (!empty) this.expired++;
+      this.#dropHead();
+    }
+  }
+
+  #dropHead(): void {
+    this.#heldLen[this.#head] = 0;
+    this.#head = (this.#head + 1) % HELD_SLOTS;
+    this.#count--;
+  }
+
+  /** Would `len` bytes at the write position run into the oldest fragment's bytes? */
+  #overlapsHead(len: number): boolean {
+    const at = this.#heldAt[this.#head]!;
+    const end = this.#write + len;
+    // Taken slots keep their place in the ring of bytes until they are the head.
+    return at < end && at + Math.max(this.#heldLen[this.#head]!, 1) > this.#write;
+  }
+
+  #set(src: number, dst: number, idProto: number): number {
+    return (hashTuple(this.#k0, this.#k1, src, dst, idProto, 0) & (SETS - 1)) * WAYS * KNOWN_WORDS;
+  }
+}

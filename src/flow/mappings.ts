@@ -1,0 +1,322 @@
+/**
+ * Mappings: inside endpoint X:x ↔ outside endpoint P:p (RFC 4787 §4), rows of their own beside the flows.
+ *
+ * Theory of operation. Port, filtering and timers belong to the mapping; state and rewrite to the flow, which refers to
+ * it. An endpoint-independent mapping lives while at least one flow in which its inside host has sent lives (COUNT); when
+ * the last one ends it is *held*: the port stays its own until EXPIRES, so that the same inside endpoint gets it back at
+ * once and nobody else gets it (RFC 6888 REQ-8). A *shared port* row is a port of endpoint-dependent flows; it has no
+ * inside and only counts them.
+ *
+ * Address-dependent filtering asks whether the inside host has sent to address R. Nearly every mapping has one remote,
+ * which stands in the row (REMOTE); from the second one on they are counted in the pinholes, so that a host that speaks
+ * with 100,000 remotes from one port (or scans 65,535 ports of one) costs neither a walk nor a long probe.
+ *
+ * Everything here runs under the table's lock.
+ */
+import {
+  BUCKET,
+  HOST_WORDS,
+  Header,
+  MAPPING_WORDS,
+  MappingKind,
+  MappingRow,
+  PINHOLE_WORDS,
+  type TableLayout,
+} from '../contract/table-layout.js';
+import { BucketIndex } from './bucket-index.js';
+import { hashTuple } from './hash.js';
+import { PortPool } from './port-pool.js';
+import { ProbeTable } from './probe-table.js';
+
+const Pinhole = { MAPPING: 0, REMOTE: 1, FLOWS: 2 } as const;
+const IPPROTO_TCP = 6;
+const IPPROTO_UDP = 17;
+
+/** contract Proto index of an IP protocol number; ICMP for 1. */
+export function protoIndex(proto: number): number {
+  return proto === IPPROTO_TCP ? 0 : proto === IPPROTO_UDP ? 1 : 2;
+}
+
+export class Mappings {
+  readonly words: Int32Array;
+  readonly capacity: number;
+  readonly inside: BucketIndex;
+  readonly outside: BucketIndex;
+  readonly pinholes: ProbeTable;
+  readonly hosts: ProbeTable;
+  readonly ports: PortPool;
+  readonly #header: Int32Array;
+  readonly #k0: number;
+  readonly #k1: number;
+
+  constructor(buffer: ArrayBuffer, layout: TableLayout, header: Int32Array, k0: number, k1: number) {
+    this.#header = header;
+    this.#k0 = k0;
+    this.#k1 = k1;
+    this.capacity = layout.mappings;
+    this.words = new Int32Array(buffer, layout.mappingsAt, layout.mappings * MAPPING_WORDS);
+    const index = (at: number, hashOf: (value: number) => number) =>
+      new BucketIndex(
+        new Int32Array(buffer, at, layout.mappingBuckets * BUCKET),
+        layout.mappingBuckets,
+        layout.mappings,
+        hashOf,
+      );
+    this.inside = index(layout.insideIndexAt, (value) => this.#hashInsideOf(value - 1));
+    this.outside = index(layout.outsideIndexAt, (value) => this.#hashOutsideOf(value - 1));
+    this.pinholes = new ProbeTable(
+      new Int32Array(buffer, layout.pinholesAt, layout.pinholes * PINHOLE_WORDS),
+      PINHOLE_WORDS,
+      2,
+      k0,
+      k1,
+    );
+    this.hosts = new ProbeTable(new Int32Array(buffer, layout.hostsAt, layout.hosts * HOST_WORDS), HOST_WORDS, 1, k0, k1);
+    this.ports = new PortPool(buffer, layout.bitmapsAt);
+  }
+
+  /** Mapping (live or held) of inside endpoint X:x that leaves from address P, or −1. */
+  findInside(proto: number, inside: number, x: number, outside: number): number {
+    const { words } = this;
+    const hash = hashTuple(this.#k0, this.#k1, inside, outside, x << 16, proto);
+    let at = this.inside.first(hash);
+    const tag = hash << this.inside.shift;
+    for (let choice = 0; ; choice++) {
+      for (const end = at + BUCKET; at < end; at++) {
+        const entry = this.inside.words[at]!;
+        if ((entry & ~this.inside.mask) !== tag || entry === 0) continue;
+        const mapping = (entry & this.inside.mask) - 1;
+        const m = mapping * MAPPING_WORDS;
+        if (
+          words[m + MappingRow.INSIDE] === inside &&
+          words[m + MappingRow.OUTSIDE] === outside &&
+          words[m + MappingRow.PORTS]! >>> 16 === x &&
+          (words[m + MappingRow.META]! & 0xff) === proto
+        ) {
+          return mapping;
+        }
+      }
+      if (choice === 1) return -1;
+      at = this.inside.second(hash);
+    }
+  }
+
+  /** Mapping or shared port (live or held) at outside endpoint P:p, or −1. */
+  findOutside(proto: number, outside: number, p: number): number {
+    const { words } = this;
+    const hash = hashTuple(this.#k0, this.#k1, outside, 0, p, proto);
+    let at = this.outside.first(hash);
+    const tag = hash << this.outside.shift;
+    for (let choice = 0; ; choice++) {
+      for (const end = at + BUCKET; at < end; at++) {
+        const entry = this.outside.words[at]!;
+        if ((entry & ~this.outside.mask) !== tag || entry === 0) continue;
+        const mapping = (entry & this.outside.mask) - 1;
+        const m = mapping * MAPPING_WORDS;
+        if (
+          words[m + MappingRow.OUTSIDE] === outside &&
+          (words[m + MappingRow.PORTS]! & 0xffff) === p &&
+          (words[m + MappingRow.META]! & 0xff) === proto
+        ) {
+          return mapping;
+        }
+      }
+      if (choice === 1) return -1;
+      at = this.outside.second(hash);
+    }
+  }
+
+  isHeld(mapping: number): boolean {
+    return this.words[mapping * MAPPING_WORDS + MappingRow.COUNT] === 0;
+  }
+
+  isShared(mapping: number): boolean {
+    return ((this.words[mapping * MAPPING_WORDS + MappingRow.META]! >>> 8) & 15) === MappingKind.SHARED_PORT;
+  }
+
+  insideOf(mapping: number): number {
+    return this.words[mapping * MAPPING_WORDS + MappingRow.INSIDE]!;
+  }
+
+  insidePort(mapping: number): number {
+    return this.words[mapping * MAPPING_WORDS + MappingRow.PORTS]! >>> 16;
+  }
+
+  outsidePort(mapping: number): number {
+    return this.words[mapping * MAPPING_WORDS + MappingRow.PORTS]! & 0xffff;
+  }
+
+  filteringOf(mapping: number): number {
+    return (this.words[mapping * MAPPING_WORDS + MappingRow.META]! >>> 12) & 15;
+  }
+
+  ruleOf(mapping: number): number {
+    return this.words[mapping * MAPPING_WORDS + MappingRow.META]! >>> 16;
+  }
+
+  /**
+   * Makes a mapping for X:x at P:p, whose port the caller has claimed from the pool. A shared port passes inside 0, x 0.
+   * COUNT is 0 until the first flow joins. Returns −1 when mappings or hosts are full.
+   */
+  create(proto: number, inside: number, x: number, outside: number, p: number, kind: number, filtering: number, rule: number): number {
+    const header = this.#header;
+    const { words } = this;
+    let mapping = header[Header.MAPPING_FREE]! - 1;
+    if (mapping >= 0) header[Header.MAPPING_FREE] = words[mapping * MAPPING_WORDS + MappingRow.REMOTE]!;
+    else {
+      mapping = header[Header.MAPPING_HIGH_WATER]!;
+      if (mapping >= this.capacity) return -1;
+      header[Header.MAPPING_HIGH_WATER] = mapping + 1;
+    }
+    const m = mapping * MAPPING_WORDS;
+    words[m + MappingRow.INSIDE] = inside;
+    words[m + MappingRow.OUTSIDE] = outside;
+    words[m + MappingRow.PORTS] = (x << 16) | p;
+    words[m + MappingRow.META] = proto | (kind << 8) | (filtering << 12) | (rule << 16);
+    words[m + MappingRow.COUNT] = 0;
+    words[m + MappingRow.EXPIRES] = 0;
+    words[m + MappingRow.REMOTE] = 0;
+    if (!this.attach(mapping)) {
+      this.release(mapping);
+      return -1;
+    }
+    Atomics.store(words, m, (words[m]! + 1) | 0);
+    return mapping;
+  }
+
+  /** Indexes a written row and counts it to its host; part of create and of the rebuild at start. False when full. */
+  attach(mapping: number): boolean {
+    const shared = this.isShared(mapping);
+    if (!this.outside.insert(this.#hashOutsideOf(mapping), mapping + 1)) return false;
+    if (!shared) {
+      const host = this.hosts.findOrInsert(this.insideOf(mapping), 0);
+      if (host < 0 || !this.inside.insert(this.#hashInsideOf(mapping), mapping + 1)) {
+        this.outside.remove(this.#hashOutsideOf(mapping), mapping + 1);
+        if (host >= 0) this.#leaveHost(host, -1);
+        return false;
+      }
+      this.hosts.words[host + 1 + protoIndex(this.#protoOf(mapping))]!++;
+    }
+    this.#header[Header.LIVE_MAPPINGS] = this.#header[Header.LIVE_MAPPINGS]! + 1;
+    this.#header[Header.LIVE_HOSTS] = this.hosts.live;
+    return true;
+  }
+
+  /** Mappings that an inside host has, of contract Proto `proto`. */
+  countOfHost(inside: number, proto: number): number {
+    const host = this.hosts.find(inside, 0);
+    return host < 0 ? 0 : this.hosts.words[host + 1 + proto]!;
+  }
+
+  /** A flow in which the inside host sends to `remote` joins. False when the pinholes are full: refuse the flow. */
+  join(mapping: number, remote: number): boolean {
+    const { words, pinholes } = this;
+    const m = mapping * MAPPING_WORDS;
+    const count = words[m + MappingRow.COUNT]!;
+    if (!this.isShared(mapping)) {
+      const only = words[m + MappingRow.REMOTE]!;
+      if (count === 0) words[m + MappingRow.REMOTE] = remote;
+      else if (only !== remote) {
+        if (only !== 0) {
+          const first = pinholes.findOrInsert(mapping + 1, only);
+          if (first < 0) return false;
+          pinholes.words[first + Pinhole.FLOWS] = count;
+          words[m + MappingRow.REMOTE] = 0;
+        }
+        const at = pinholes.findOrInsert(mapping + 1, remote);
+        // Full between the two inserts: the first remote stays in the pinholes, which is right, only dearer.
+        if (at < 0) return false;
+        pinholes.words[at + Pinhole.FLOWS]!++;
+      }
+      this.#header[Header.LIVE_PINHOLES] = pinholes.live;
+    }
+    words[m + MappingRow.COUNT] = count + 1;
+    return true;
+  }
+
+  /** A flow that had joined with `remote` ends. The last one: the mapping is held for `hold` seconds, or ends at once. */
+  leave(mapping: number, remote: number, now: number, hold: number): void {
+    const { words, pinholes } = this;
+    const m = mapping * MAPPING_WORDS;
+    if (!this.isShared(mapping) && words[m + MappingRow.REMOTE] === 0) {
+      const at = pinholes.find(mapping + 1, remote);
+      if (at >= 0 && --pinholes.words[at + Pinhole.FLOWS]! <= 0) pinholes.removeAt(at);
+      this.#header[Header.LIVE_PINHOLES] = pinholes.live;
+    }
+    const count = words[m + MappingRow.COUNT]! - 1;
+    words[m + MappingRow.COUNT] = count;
+    if (count > 0) return;
+    words[m + MappingRow.REMOTE] = 0;
+    words[m + MappingRow.EXPIRES] = now + hold;
+    if (hold === 0) this.end(mapping);
+  }
+
+  /** Has the inside host sent to this remote address through the mapping (RFC 4787 §5)? */
+  hasSentTo(mapping: number, remote: number): boolean {
+    const m = mapping * MAPPING_WORDS;
+    if (this.words[m + MappingRow.COUNT] === 0) return false;
+    const only = this.words[m + MappingRow.REMOTE]!;
+    return only !== 0 ? only === remote : this.pinholes.find(mapping + 1, remote) >= 0;
+  }
+
+  /** Ends a mapping without flows: port, host and memory are free again. */
+  end(mapping: number): void {
+    const { words } = this;
+    const m = mapping * MAPPING_WORDS;
+    Atomics.store(words, m, (words[m]! + 1) | 0);
+    const proto = this.#protoOf(mapping);
+    this.outside.remove(this.#hashOutsideOf(mapping), mapping + 1);
+    if (!this.isShared(mapping)) {
+      this.inside.remove(this.#hashInsideOf(mapping), mapping + 1);
+      const host = this.hosts.find(this.insideOf(mapping), 0);
+      if (host >= 0) this.#leaveHost(host, protoIndex(proto));
+    }
+    this.ports.release(words[m + MappingRow.OUTSIDE]!, protoIndex(proto), this.outsidePort(mapping));
+    this.release(mapping);
+    this.#header[Header.LIVE_MAPPINGS] = this.#header[Header.LIVE_MAPPINGS]! - 1;
+    this.#header[Header.LIVE_HOSTS] = this.hosts.live;
+  }
+
+  #protoOf(mapping: number): number {
+    return this.words[mapping * MAPPING_WORDS + MappingRow.META]! & 0xff;
+  }
+
+  #leaveHost(host: number, proto: number): void {
+    const { words } = this.hosts;
+    if (proto >= 0) words[host + 1 + proto]!--;
+    if (words[host + 1] === 0 && words[host + 2] === 0 && words[host + 3] === 0) this.hosts.removeAt(host);
+  }
+
+  /** A dead row goes to the free list. */
+  release(mapping: number): void {
+    this.words[mapping * MAPPING_WORDS + MappingRow.REMOTE] = this.#header[Header.MAPPING_FREE]!;
+    this.#header[Header.MAPPING_FREE] = mapping + 1;
+  }
+
+  #hashInsideOf(mapping: number): number {
+    const { words } = this;
+    const m = mapping * MAPPING_WORDS;
+    const x = words[m + MappingRow.PORTS]! >>> 16;
+    return hashTuple(
+      this.#k0,
+      this.#k1,
+      words[m + MappingRow.INSIDE]!,
+      words[m + MappingRow.OUTSIDE]!,
+      x << 16,
+      words[m + MappingRow.META]! & 0xff,
+    );
+  }
+
+  #hashOutsideOf(mapping: number): number {
+    const { words } = this;
+    const m = mapping * MAPPING_WORDS;
+    return hashTuple(
+      this.#k0,
+      this.#k1,
+      words[m + MappingRow.OUTSIDE]!,
+      0,
+      words[m + MappingRow.PORTS]! & 0xffff,
+      words[m + MappingRow.META]! & 0xff,
+    );
+  }
+}

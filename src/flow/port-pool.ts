@@ -1,0 +1,212 @@
+/**
+ * The port pool: which outside ports are in use, one bitmap for each public address and protocol.
+ *
+ * Theory of operation. The plan says which ports are the pool's (`poolBits`, rebuilt at each plan); the file says which
+ * ports some mapping holds (`used`, rebuilt from the mappings at start). A port is free when it is in the pool and not
+ * used. A claim keeps the source port if it is free (RFC 4787 §4.2.1), else takes a random one (RFC 6056 algorithm 1:
+ * random start, next free) of the same parity and on the same side of 1024, else any. Exhaustion is known without a
+ * search: each bitmap has a count. Randomness is the kernel's CSPRNG, drawn a block at a time.
+ */
+import { randomFillSync } from 'node:crypto';
+import { OWNER_POOL, type Plan, PROTOS } from '../contract/plan.js';
+import { BITMAP_ADDRESSES, BITMAP_WORDS } from '../contract/table-layout.js';
+
+const WORDS = 2048;
+const FIRST_BITMAP = 16;
+const EVEN = 0x55555555;
+/** Words of ports below 1024. */
+const LOW_WORDS = 1024 / 32;
+
+export class PortPool {
+  readonly #words: Int32Array;
+  /** Bits of the pool, by (slot · 3 + proto) · 2048. */
+  readonly #pool = new Int32Array(BITMAP_ADDRESSES * PROTOS * WORDS);
+  readonly #free = new Int32Array(BITMAP_ADDRESSES * PROTOS);
+  readonly #size = new Int32Array(BITMAP_ADDRESSES * PROTOS);
+  readonly #random = new Uint32Array(1024);
+  #randomAt = 1024;
+  /** Claims that could not keep the source port. */
+  changed = 0;
+
+  constructor(buffer: ArrayBuffer, at: number) {
+    this.#words = new Int32Array(buffer, at, BITMAP_ADDRESSES * BITMAP_WORDS);
+  }
+
+  /** Forgets every used port; the mappings are then marked again one by one. */
+  clear(): void {
+    this.#words.fill(0);
+    this.#free.fill(0);
+    this.#size.fill(0);
+    this.#pool.fill(0);
+  }
+
+  /**
+   * Takes over a plan's pools. False when the plan has an address for which there is no bitmap left (more than 16 with
+   * ports in use).
+   */
+  setPlan(plan: Plan): boolean {
+    this.#pool.fill(0);
+    this.#free.fill(0);
+    this.#size.fill(0);
+    for (const { address, owners } of plan.addresses) {
+      const slot = this.#slotFor(address);
+      if (slot < 0) return false;
+      for (let proto = 0; proto < PROTOS; proto++) {
+        const base = (slot * PROTOS + proto) * WORDS;
+        const owner = owners[proto]!;
+        let size = 0;
+        for (let port = 0; port < 65536; port++) {
+          if (owner[port] !== OWNER_POOL) continue;
+          this.#pool[base + (port >>> 5)]! |= 1 << (port & 31);
+          size++;
+        }
+        this.#size[slot * PROTOS + proto] = size;
+        this.#recount(slot, proto);
+      }
+    }
+    return true;
+  }
+
+  /** Marks a port that a mapping in the file holds. */
+  markUsed(address: number, proto: number, port: number): boolean {
+    const slot = this.#slotFor(address);
+    if (slot < 0) return false;
+    this.#words[this.#usedBase(slot, proto) + (port >>> 5)]! |= 1 << (port & 31);
+    return true;
+  }
+
+  /** Ports of the pool that nobody holds. */
+  freeCount(address: number, proto: number): number {
+    const slot = this.#find(address);
+    return slot < 0 ? 0 : this.#free[slot * PROTOS + proto]!;
+  }
+
+  size(address: number, proto: number): number {
+    const slot = this.#find(address);
+    return slot < 0 ? 0 : this.#size[slot * PROTOS + proto]!;
+  }
+
+  /** Claims a port of the pool for source port `wanted`. Returns −1 when none is free. */
+  claim(address: number, proto: number, wanted: number, parity: boolean): number {
+    const slot = this.#find(address);
+    if (slot < 0) return -1;
+    const counter = slot * PROTOS + proto;
+    if (this.#free[counter] === 0) return -1;
+    let port = wanted;
+    if (!this.#isFree(slot, proto, wanted)) {
+      const classMask = parity ? (wanted & 1 ? EVEN << 1 : EVEN) : -1;
+      const low = wanted < 1024;
+      port = this.#search(slot, proto, classMask, low ? 0 : LOW_WORDS, low ? LOW_WORDS : WORDS);
+      if (port < 0) port = this.#search(slot, proto, -1, low ? 0 : LOW_WORDS, low ? LOW_WORDS : WORDS);
+      if (port < 0) port = this.#search(slot, proto, classMask, 0, WORDS);
+      if (port < 0) port = this.#search(slot, proto, -1, 0, WORDS);
+      if (port < 0) return -1;
+      this.changed++;
+    }
+    this.#words[this.#usedBase(slot, proto) + (port >>> 5)]! |= 1 << (port & 31);
+    this.#free[counter]!--;
+    return port;
+  }
+
+  /** A random port of the pool, free or not: endpoint-dependent flows share them. −1 for an empty pool. */
+  randomPort(address: number, proto: number): number {
+    const slot = this.#find(address);
+    if (slot < 0 || this.#size[slot * PROTOS + proto] === 0) return -1;
+    const base = (slot * PROTOS + proto) * WORDS;
+    const start = this.random();
+    for (let i = 0; i < WORDS; i++) {
+      const word = (start + i) & (WORDS - 1);
+      const bits = this.#pool[base + word]!;
+      if (bits !== 0) return (word << 5) | this.#randomBit(bits);
+    }
+    return -1;
+  }
+
+  inPool(address: number, proto: number, port: number): boolean {
+    const slot = this.#find(address);
+    return slot >= 0 && (this.#pool[(slot * PROTOS + proto) * WORDS + (port >>> 5)]! & (1 << (port & 31))) !== 0;
+  }
+
+  release(address: number, proto: number, port: number): void {
+    const slot = this.#find(address);
+    if (slot < 0) return;
+    const at = this.#usedBase(slot, proto) + (port >>> 5);
+    const bit = 1 << (port & 31);
+    if ((this.#words[at]! & bit) === 0) return;
+    this.#words[at]! &= ~bit;
+    if ((this.#pool[(slot * PROTOS + proto) * WORDS + (port >>> 5)]! & bit) !== 0) this.#free[slot * PROTOS + proto]!++;
+  }
+
+  /** 32 random bits, unsigned. */
+  random(): number {
+    if (this.#randomAt === this.#random.length) {
+      randomFillSync(this.#random);
+      this.#randomAt = 0;
+    }
+    return this.#random[this.#randomAt++]!;
+  }
+
+  #isFree(slot: number, proto: number, port: number): boolean {
+    const bit = 1 << (port & 31);
+    return (
+      (this.#pool[(slot * PROTOS + proto) * WORDS + (port >>> 5)]! & bit) !== 0 &&
+      (this.#words[this.#usedBase(slot, proto) + (port >>> 5)]! & bit) === 0
+    );
+  }
+
+  /** First free port at or cyclically after a random word of words [from, to), of the bits in `mask`; −1 if none. */
+  #search(slot: number, proto: number, mask: number, from: number, to: number): number {
+    const pool = (slot * PROTOS + proto) * WORDS;
+    const used = this.#usedBase(slot, proto);
+    const span = to - from;
+    const start = this.random() % span;
+    for (let i = 0; i < span; i++) {
+      const word = from + ((start + i) % span);
+      const bits = this.#pool[pool + word]! & ~this.#words[used + word]! & mask;
+      if (bits !== 0) return (word << 5) | this.#randomBit(bits);
+    }
+    return -1;
+  }
+
+  /** Index of a set bit at or cyclically above a random position. */
+  #randomBit(bits: number): number {
+    const turn = this.random() & 31;
+    const turned = turn === 0 ? bits : (bits >>> turn) | (bits << (32 - turn));
+    return (31 - Math.clz32(turned & -turned) + turn) & 31;
+  }
+
+  #recount(slot: number, proto: number): void {
+    const pool = (slot * PROTOS + proto) * WORDS;
+    const used = this.#usedBase(slot, proto);
+    let free = 0;
+    for (let i = 0; i < WORDS; i++) {
+      let bits = this.#pool[pool + i]! & ~this.#words[used + i]!;
+      for (; bits !== 0; bits &= bits - 1) free++;
+    }
+    this.#free[slot * PROTOS + proto] = free;
+  }
+
+  #usedBase(slot: number, proto: number): number {
+    return slot * BITMAP_WORDS + FIRST_BITMAP + proto * WORDS;
+  }
+
+  #find(address: number): number {
+    for (let slot = 0; slot < BITMAP_ADDRESSES; slot++) if (this.#words[slot * BITMAP_WORDS] === address) return slot;
+    return -1;
+  }
+
+  /** The address's slot; if it has none, an empty one or one whose address no longer has a used port. −1 when all are taken. */
+  #slotFor(address: number): number {
+    const words = this.#words;
+    const known = this.#find(address);
+    if (known >= 0) return known;
+    for (let slot = 0; slot < BITMAP_ADDRESSES; slot++) {
+      const at = slot * BITMAP_WORDS;
+      const planned = this.#size.subarray(slot * PROTOS, (slot + 1) * PROTOS).some((size) => size > 0);
+      if (planned || words.subarray(at + FIRST_BITMAP, at + BITMAP_WORDS).some((word) => word !== 0)) continue;
+      words[at] = address;
+      return slot;
+    }
+    return -1;
+  }
+}

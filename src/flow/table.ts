@@ -1,0 +1,227 @@
+/**
+ * The flow table: conntrack rows in a memory-mapped file.
+ *
+ * Theory of operation. A row has two sides, each the tuple that side's packets carry when they arrive; a handle is
+ * row · 2 + side and the reply is `handle ^ 1`. What side s sends leaves as the reverse of the other side's tuple, so the
+ * tuples are the rewrite, and a packet costs one index bucket and one row: two cache lines. Every worker maps the file;
+ * lookups take no lock: they compare the tuple and the generation (odd = live), and the rewrite compares the generation
+ * again. Inserts and deletes hold the lock. A freed row goes to the tail of a FIFO and, where several workers share the
+ * table, is not used again for QUARANTINE seconds, so that a lookup that lost the race meets a dead generation and not a
+ * stranger's flow.
+ *
+ * Crash. A writer may be killed between any two stores. The generation becomes odd last on insert and even first on
+ * delete, so a row is whole or dead; index, mappings' counts, pinholes, hosts and bitmaps are rebuilt from rows and
+ * mappings when the file is opened (`open.ts`), and the lock is reset.
+ *
+ * Limits: `rows` is fixed for the file's life. A full table refuses new flows; no live flow is ever evicted.
+ */
+import {
+  HEADER_BYTES,
+  Header,
+  ROW_WORDS,
+  Row,
+  RowFlag,
+  STATE_MASK,
+  STATE_SHIFT,
+  TCP_WORDS,
+  type TableLayout,
+  tableLayout,
+} from '../contract/table-layout.js';
+import { BucketIndex } from './bucket-index.js';
+import { hashTuple } from './hash.js';
+import { type Futex, Lock } from './lock.js';
+import { Mappings } from './mappings.js';
+
+const QUARANTINE = 2;
+
+/** A flow as it is born; written once a flow by admit, never on the packet's way. */
+export class NewFlow {
+  proto = 0;
+  state = 0;
+  flags = 0;
+  src0 = 0;
+  dst0 = 0;
+  ports0 = 0;
+  src1 = 0;
+  dst1 = 0;
+  ports1 = 0;
+  delta = 0;
+  expires = 0;
+  /** Mapping index + 1, or 0. */
+  mapping = 0;
+  rule = 0;
+  out0 = 0;
+  out1 = 0;
+}
+
+export class FlowTable {
+  readonly layout: TableLayout;
+  readonly header: Int32Array;
+  readonly rows: Int32Array;
+  /** The same rows as Float64, for the byte counts. */
+  readonly bytes: Float64Array;
+  readonly tcp: Int32Array;
+  readonly index: BucketIndex;
+  readonly mappings: Mappings;
+  readonly lock: Lock;
+  readonly k0: number;
+  readonly k1: number;
+  /** Seconds that a freed row rests: 0 where one worker owns the table. */
+  quarantine = QUARANTINE;
+
+  readonly #indexWords: Int32Array;
+  readonly #buckets: number;
+  readonly #shift: number;
+  readonly #mask: number;
+
+  /** Views on a table that `openTable` has formatted or adopted. */
+  constructor(buffer: ArrayBuffer, flows: number, futex: Futex) {
+    const layout = tableLayout(flows);
+    this.layout = layout;
+    this.header = new Int32Array(buffer, 0, HEADER_BYTES / 4);
+    this.rows = new Int32Array(buffer, layout.rowsAt, flows * ROW_WORDS);
+    this.bytes = new Float64Array(buffer, layout.rowsAt, (flows * ROW_WORDS) / 2);
+    this.tcp = new Int32Array(buffer, layout.tcpAt, flows * TCP_WORDS);
+    this.k0 = this.header[Header.HASH_KEY]!;
+    this.k1 = this.header[Header.HASH_KEY + 1]!;
+    this.lock = new Lock(this.header, Header.LOCK, futex);
+    this.#indexWords = new Int32Array(buffer, layout.flowIndexAt, layout.flowBuckets * 16);
+    this.#buckets = layout.flowBuckets;
+    this.index = new BucketIndex(this.#indexWords, layout.flowBuckets, flows * 2, (value) => this.hashOfHandle(value - 1));
+    this.#shift = this.index.shift;
+    this.#mask = this.index.mask;
+    this.mappings = new Mappings(buffer, layout, this.header, this.k0, this.k1);
+  }
+
+  /** Handle whose side carries this tuple, or −1. No lock; whether the row has expired is the caller's question. */
+  find(src: number, dst: number, ports: number, proto: number): number {
+    const hash = hashTuple(this.k0, this.k1, src, dst, ports, proto);
+    const words = this.#indexWords;
+    const rows = this.rows;
+    const mask = this.#mask;
+    const tag = hash << this.#shift;
+    let at = (((hash >>> 0) * this.#buckets * 2 ** -32) | 0) * 16;
+    for (let choice = 0; ; choice++) {
+      for (const end = at + 16; at < end; at++) {
+        const entry = words[at]!;
+        if ((entry & ~mask) !== tag || entry === 0) continue;
+        const handle = (entry & mask) - 1;
+        const row = (handle >>> 1) * ROW_WORDS;
+        const side = row + Row.SRC0 + (handle & 1) * 3;
+        if (
+          rows[side] === src &&
+          rows[side + 1] === dst &&
+          rows[side + 2] === ports &&
+          (rows[row + Row.KIND]! & 0xff) === proto &&
+          (rows[row]! & 1) !== 0
+        ) {
+          return handle;
+        }
+      }
+      if (choice === 1) return -1;
+      at = this.index.second(hash);
+    }
+  }
+
+  /** Hash of the tuple that a handle's side carries. */
+  hashOfHandle(handle: number): number {
+    const row = (handle >>> 1) * ROW_WORDS;
+    const side = row + Row.SRC0 + (handle & 1) * 3;
+    const rows = this.rows;
+    return hashTuple(this.k0, this.k1, rows[side]!, rows[side + 1]!, rows[side + 2]!, rows[row + Row.KIND]! & 0xff);
+  }
+
+  /** Writes a new row and indexes both sides. Returns side 0's handle, or −1 when the table is full. Lock held. */
+  insert(flow: NewFlow, now: number): number {
+    const row = this.#takeRow(now);
+    if (row < 0) return -1;
+    const rows = this.rows;
+    const at = row * ROW_WORDS;
+    rows[at + Row.KIND] = flow.proto | (flow.state << STATE_SHIFT) | flow.flags;
+    rows[at + Row.SRC0] = flow.src0;
+    rows[at + Row.DST0] = flow.dst0;
+    rows[at + Row.PORTS0] = flow.ports0;
+    rows[at + Row.SRC1] = flow.src1;
+    rows[at + Row.DST1] = flow.dst1;
+    rows[at + Row.PORTS1] = flow.ports1;
+    rows[at + Row.DELTA] = flow.delta;
+    rows[at + Row.EXPIRES] = flow.expires;
+    rows[at + Row.MAPPING] = flow.mapping;
+    rows[at + Row.RULE] = flow.rule | (flow.out0 << 16) | (flow.out1 << 24);
+    this.bytes[(at + Row.BYTES0) >>> 1] = 0;
+    this.bytes[(at + Row.BYTES1) >>> 1] = 0;
+    this.tcp.fill(0, row * TCP_WORDS, (row + 1) * TCP_WORDS);
+    const handle = row * 2;
+    if (!this.index.insert(this.hashOfHandle(handle), handle + 1)) {
+      this.release(row, now);
+      return -1;
+    }
+    if (!this.index.insert(this.hashOfHandle(handle + 1), handle + 2)) {
+      this.index.remove(this.hashOfHandle(handle), handle + 1);
+      this.release(row, now);
+      return -1;
+    }
+    // Odd, and last: from here on the row is live.
+    Atomics.store(rows, at, (rows[at]! + 1) | 0);
+    this.header[Header.LIVE_FLOWS] = this.header[Header.LIVE_FLOWS]! + 1;
+    this.header[Header.CHANGES] = (this.header[Header.CHANGES]! + 1) | 0;
+    return handle;
+  }
+
+  /**
+   * Ends a live row: its index entries, its place in its mapping, its memory. The mapping is held for `hold` seconds
+   * against other inside hosts when this was its last flow. Lock held.
+   */
+  remove(row: number, now: number, hold: number): void {
+    const rows = this.rows;
+    const at = row * ROW_WORDS;
+    const kind = rows[at + Row.KIND]!;
+    const hash0 = this.hashOfHandle(row * 2);
+    const hash1 = this.hashOfHandle(row * 2 + 1);
+    // Even, and first: a reader that still holds the handle sees it before the row's memory means something else.
+    Atomics.store(rows, at, (rows[at]! + 1) | 0);
+    this.index.remove(hash0, row * 2 + 1);
+    this.index.remove(hash1, row * 2 + 2);
+    const mapping = rows[at + Row.MAPPING]!;
+    if (mapping !== 0 && (kind & RowFlag.OUTBOUND) !== 0) {
+      this.mappings.leave(mapping - 1, rows[at + ((kind & RowFlag.INBOUND) !== 0 ? Row.SRC0 : Row.DST0)]!, now, hold);
+    }
+    this.release(row, now);
+    this.header[Header.LIVE_FLOWS] = this.header[Header.LIVE_FLOWS]! - 1;
+    this.header[Header.CHANGES] = (this.header[Header.CHANGES]! + 1) | 0;
+  }
+
+  stateOf(row: number): number {
+    return (this.rows[row * ROW_WORDS + Row.KIND]! >>> STATE_SHIFT) & STATE_MASK;
+  }
+
+  /** A row that may be written: the oldest freed one that has rested, else a fresh one. −1 when there is none. */
+  #takeRow(now: number): number {
+    const { header, rows } = this;
+    const head = header[Header.FREE_HEAD]!;
+    if (head !== 0) {
+      const at = (head - 1) * ROW_WORDS;
+      if (now - rows[at + Row.EXPIRES]! >= this.quarantine) {
+        header[Header.FREE_HEAD] = rows[at + Row.SRC0]!;
+        if (rows[at + Row.SRC0] === 0) header[Header.FREE_TAIL] = 0;
+        return head - 1;
+      }
+    }
+    const fresh = header[Header.HIGH_WATER]!;
+    if (fresh >= this.layout.rows) return -1;
+    header[Header.HIGH_WATER] = fresh + 1;
+    return fresh;
+  }
+
+  /** A dead row goes to the tail of the free list. Lock held. */
+  release(row: number, now: number): void {
+    const { header, rows } = this;
+    const at = row * ROW_WORDS;
+    rows[at + Row.SRC0] = 0;
+    rows[at + Row.EXPIRES] = now;
+    const tail = header[Header.FREE_TAIL]!;
+    if (tail === 0) header[Header.FREE_HEAD] = row + 1;
+    else rows[(tail - 1) * ROW_WORDS + Row.SRC0] = row + 1;
+    header[Header.FREE_TAIL] = row + 1;
+  }
+}
