@@ -1,13 +1,7 @@
-/**
- * Config → plan, as others see it:
- *
- *   parseConfig(text: string, file: string): Result             { config } | { errors }, all errors at once
- *   loadConfig(path: string): Result                             the same from a file
- *   formatErrors(errors: readonly ConfigError[]): string         `file:line:col: path: message` lines
- *   compile(config: Config, world: World, previous?: Previous): Compiled
- *   initConfig(world: World): string                             a commented config for this host
- *   printConfig(config: Config): string                          YAML that parses to an equal config
- *   jsonSchema(): object                                         for editors
- */
+/** Config → plan, as the daemon, the CLI and other folders see it. */
 export type { Compiled, Memory, Previous } from './compiled.js';
+export { loadConfig, parseConfig } from './config.js';
+export { DEFAULT_CONFIG_PATH } from './defaults.js';
+export { formatError, formatErrors } from './errors.js';
 export type * from './model.js';
+export { jsonSchema } from './schema.js';

@@ -80,7 +80,7 @@ export interface Config {
   readonly lans: readonly LanConfig[];
   readonly forwards: readonly ForwardConfig[];
   readonly nat: readonly NatConfig[];
-  readonly limits: { readonly flows: number; /** 0 = no limit. */ readonly perHost: number };
+  readonly limits: { readonly flows: number /** 0 = no limit. */; readonly perHost: number };
   readonly timeouts: Timeouts;
   readonly metrics: { readonly listen: { readonly host: string; readonly port: number } | null };
   readonly tun: { readonly name: string };

@@ -1,0 +1,324 @@
+/**
+ * The shape of a config file, as zod schemas: what each key may hold, judged key by key. What several keys say together
+ * (overlaps, targets outside every LAN) is judged in checks.ts. The JSON schema for editors is made from the same schemas.
+ *
+ * Each leaf turns its text into the value that the rest of the program works with (addresses to int32, ports to intervals),
+ * so that nothing behind this file reads text again.
+ */
+import { z } from 'zod';
+import { parseAddress, parsePrefix, TextError } from './address.js';
+import {
+  type Bound,
+  DEFAULT_METRICS,
+  DEFAULT_PORTS,
+  DEFAULT_TUN,
+  LIMITS,
+  MAX_ADDRESSES,
+  MAX_WORKERS,
+  TIMEOUTS,
+} from './defaults.js';
+import { unknownWord } from './errors.js';
+import { parseForwardText, parseTarget } from './forward-text.js';
+import { parseListen } from './listen.js';
+import { LOG_FORMATS, LOG_LEVELS } from './model.js';
+import { parsePorts } from './ports.js';
+
+/** Said of a value that is not there or of the wrong kind. */
+function must(what: string) {
+  return (issue: { readonly input?: unknown; readonly code?: string }) =>
+    issue.input === undefined ? `is missing; it must be ${what}` : `must be ${what}, not ${show(issue.input)}`;
+}
+
+/** A value as it may stand in an error message: short, on one line. */
+export function show(value: unknown): string {
+  if (value === null) return 'empty';
+  if (Array.isArray(value)) return 'a list';
+  if (typeof value === 'object') return 'a map';
+  const text = String(typeof value === 'string' ? JSON.stringify(value) : value);
+  return text.length > 60 ? `${text.slice(0, 57)}…` : text;
+}
+
+/** A text with a grammar of its own; `parse` throws TextError. */
+function text<T>(what: string, parse: (text: string) => T) {
+  return z.string({ error: must(what) }).transform((value, context): T => {
+    try {
+      return parse(value);
+    } catch (error) {
+      if (!(error instanceof TextError)) throw error;
+      context.addIssue({ code: 'custom', message: error.message });
+      return z.NEVER;
+    }
+  });
+}
+
+/** One value, or a list of at least one. */
+function oneOrList<T extends z.ZodType>(what: string, item: T) {
+  return z
+    .union([item, z.array(item).min(1, { error: `is an empty list; it must be ${what}` })], { error: must(what) })
+    .transform((value) => (Array.isArray(value) ? value : [value]) as z.output<T>[]);
+}
+
+function word<const T extends readonly [string, ...string[]]>(kind: string, words: T) {
+  return z.enum(words, {
+    error: ({ input }) =>
+      typeof input === 'string' ? unknownWord(kind, input, words) : must(`one of ${words.join(', ')}`)({ input }),
+  });
+}
+
+function map<T extends z.ZodRawShape>(what: string, shape: T) {
+  const keys = Object.keys(shape);
+  return z.strictObject(shape, {
+    // One issue for several keys; config.ts says it once for each, at its place.
+    error: ({ code, input }) => (code === 'unrecognized_keys' ? keys.join(' ') : must(what)({ input })),
+  });
+}
+
+function bounded({ preset, min, max, why, text: description }: Bound, unit: string) {
+  const range = `a whole number${unit} from ${min} to ${max} (${why})`;
+  return z
+    .int({ error: must(range) })
+    .min(min, { error: must(range) })
+    .max(max, { error: must(range) })
+    .optional()
+    .meta({
+      description,
+      default: preset,
+    });
+}
+
+const flag = (preset: boolean, description: string) =>
+  z
+    .boolean({ error: must('true or false') })
+    .optional()
+    .meta({ description, default: preset });
+
+const interfaceName = text('the name of a network interface', (value) => {
+  // The kernel's own rule (dev_valid_name).
+  if (value === '' || value === '.' || value === '..' || Buffer.byteLength(value) > 15 || /[/:\s\0]/.test(value)) {
+    throw new TextError(`${show(value)} cannot be an interface name; it has 1 to 15 bytes without space, "/" or ":"`);
+  }
+  return value;
+}).meta({ description: 'Name of a network interface of this host.', maxLength: 15 });
+
+const ruleName = text('a name', (value) => {
+  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/.test(value) || value === 'default') {
+    throw new TextError(
+      `${show(value)} cannot be a name; use 1 to 63 letters, digits, ".", "_" and "-", a letter or digit first, and not "default"`,
+    );
+  }
+  return value;
+}).meta({ description: 'Name in metrics, `tungate rules` and errors. It keeps the counters together over reloads.' });
+
+const address = text('an IPv4 address like 192.0.2.10', parseAddress);
+const prefix = text('an IPv4 prefix like 192.0.2.0/24', parsePrefix);
+const prefixes = oneOrList('an IPv4 prefix like 192.0.2.0/24, or a list of them', prefix);
+
+const PORTS = 'a port from 1 to 65535, or text like "10000-10999,~10500"';
+const ports = z
+  .union(
+    [
+      z
+        .int({ error: must(PORTS) })
+        .min(1, { error: must(PORTS) })
+        .max(65_535, { error: must(PORTS) }),
+      z.string({ error: must(PORTS) }),
+    ],
+    { error: must(PORTS) },
+  )
+  .pipe(
+    z.transform((value: number | string, context) => {
+      try {
+        return parsePorts(String(value));
+      } catch (error) {
+        if (!(error instanceof TextError)) throw error;
+        context.issues.push({ code: 'custom', message: error.message, input: value });
+        return z.NEVER;
+      }
+    }),
+  );
+
+const autoOrAddress = text('auto or an IPv4 address', (value) =>
+  value === 'auto' ? ('auto' as const) : parseAddress(value),
+);
+
+export const uplinkSchema = map('a map like { interface: vmbr0, address: auto }', {
+  interface: interfaceName,
+  address: oneOrList('auto, an IPv4 address, or a list of them', autoOrAddress)
+    .optional()
+    .meta({
+      description: `Public address: auto (the interface's first one), an address, or a list. All uplinks together have at most ${MAX_ADDRESSES}.`,
+      default: 'auto',
+    }),
+  ports: ports.optional().meta({
+    description: 'Ports that translated flows leave from; ports of forwards are taken out of them.',
+    default: DEFAULT_PORTS,
+    examples: ['20000-49999', '20000-29999,40000-59999,~25000-25010'],
+  }),
+}).meta({ description: 'The way to the internet.' });
+
+export const lanSchema = map('a map like { interface: vmbr1, subnet: 192.168.7.0/24 }', {
+  interface: interfaceName,
+  subnet: prefix.meta({
+    description: 'IPv4 subnet of the inside hosts on this interface.',
+    examples: ['172.22.161.0/24'],
+  }),
+}).meta({ description: 'An inside network; its hosts use this router as gateway.' });
+
+const forwardMap = map('a text like "2222:192.168.7.10:22/tcp", or a map with `to`', {
+  name: ruleName.optional(),
+  description: z
+    .string({ error: must('a text') })
+    .optional()
+    .meta({ description: 'For people; has no effect.' }),
+  ports: ports.optional().meta({ description: 'Public ports.', examples: [2222, '30000-30099', '10000-10999,~10500'] }),
+  to: text('a target like 192.168.7.10, 192.168.7.10:22 or 192.168.7.10:8000-8099', parseTarget).meta({
+    description: 'Inside host, with a port or a range as long as `ports`, or nothing for the same ports.',
+  }),
+  proto: oneOrList('tcp, udp, icmp, all, or a list of them', word('protocol', ['tcp', 'udp', 'icmp', 'all']))
+    .optional()
+    .meta({ description: 'Protocols that are forwarded.', default: 'tcp' }),
+  from: prefixes.optional().meta({ description: 'Only these sources; without it anybody.' }),
+  address: oneOrList('an IPv4 address or a list of them', address)
+    .optional()
+    .meta({ description: 'Public addresses it listens on; without it all of them.' }),
+});
+
+export const forwardSchema = z
+  .union(
+    [
+      text('a forward', parseForwardText).meta({
+        description: '"[ADDRESS:]PORTS:TARGET[:PORTS][/PROTO]"',
+        examples: ['10000-10999:172.22.161.170:10000-10999/tcp'],
+      }),
+      forwardMap,
+    ],
+    { error: must('a text like "2222:192.168.7.10:22/tcp", or a map with `to`') },
+  )
+  .meta({ description: 'Public ports that reach an inside host.' });
+
+const KINDS = ['endpoint-independent', 'endpoint-dependent'] as const;
+const FILTERS = ['endpoint-independent', 'address-dependent', 'address-and-port-dependent'] as const;
+
+export const natSchema = map('a map like { to: [10.0.0.0/8], translate: false }', {
+  name: ruleName.optional(),
+  from: prefixes.optional().meta({ description: 'Inside sources; without it all.' }),
+  to: prefixes.optional().meta({ description: 'Destinations; without it all.' }),
+  proto: oneOrList('tcp, udp, icmp, or a list of them', word('protocol', ['tcp', 'udp', 'icmp']))
+    .optional()
+    .meta({ description: 'Protocols; without it all.' }),
+  translate: flag(true, 'false: these flows leave with their own source address.'),
+  mapping: word('mapping', KINDS).optional().meta({
+    description: 'endpoint-independent: one public port for all that an inside port talks to (RFC 4787).',
+    default: KINDS[0],
+  }),
+  filtering: word('filtering', FILTERS).optional().meta({
+    description:
+      'Who may send to a mapped port: anybody, addresses that were talked to, or only the same address and port.',
+    default: FILTERS[1],
+  }),
+  address: address.optional().meta({ description: 'Public address that these flows leave from.' }),
+}).meta({ description: 'Rule for outbound flows; the first match wins.' });
+
+const bounds = (table: Readonly<Record<string, Bound>>, unit: string) =>
+  Object.fromEntries(Object.entries(table).map(([key, bound]) => [key, bounded(bound, unit)]));
+
+export const blockSchema = prefix;
+
+/** Sections that are lists: judged item by item, so that one bad item hides nothing about the others. */
+export const LIST_SECTIONS = {
+  uplinks: uplinkSchema,
+  lans: lanSchema,
+  forwards: forwardSchema,
+  nat: natSchema,
+  block: blockSchema,
+} as const;
+
+/** All other sections, judged as a whole. */
+export const SECTIONS = {
+  uplink: uplinkSchema,
+  limits: map('a map', bounds(LIMITS, '')).meta({ description: 'Sizes.' }),
+  timeouts: map('a map', bounds(TIMEOUTS, ' of seconds')).meta({ description: 'Seconds.' }),
+  metrics: map('a map like { listen: 127.0.0.1:9469 }', {
+    listen: text('off, or an address and a port like 127.0.0.1:9469', parseListen)
+      .optional()
+      .meta({ description: 'Address and port of the Prometheus endpoint, or off.', default: DEFAULT_METRICS }),
+  }),
+  tun: map('a map like { name: tungate0 }', {
+    name: interfaceName.optional().meta({ description: 'Name of the TUN device.', default: DEFAULT_TUN }),
+  }),
+  workers: z
+    .union(
+      [
+        z.literal('auto', { error: must(`auto or 1 to ${MAX_WORKERS}`) }),
+        z
+          .int()
+          .min(1, { error: must(`auto or 1 to ${MAX_WORKERS}`) })
+          .max(MAX_WORKERS, { error: must(`auto or 1 to ${MAX_WORKERS}`) }),
+      ],
+      { error: must(`auto or 1 to ${MAX_WORKERS}`) },
+    )
+    .meta({ description: 'Worker threads; auto = one a core, less one.', default: 'auto' }),
+  log: map('a map like { level: info }', {
+    level: word('level', LOG_LEVELS).optional().meta({ description: 'Least level that is logged.', default: 'info' }),
+    format: word('format', LOG_FORMATS)
+      .optional()
+      .meta({ description: 'auto: text on a terminal, JSON otherwise.', default: 'auto' }),
+  }),
+  inbound_refresh: flag(false, 'Packets from outside keep a UDP mapping alive too (RFC 4787 REQ-6).').unwrap(),
+  parity: flag(true, 'An odd source port gets an odd public port, an even one an even (RFC 4787 REQ-4).').unwrap(),
+} as const;
+
+/** Top-level keys, in the order in which docs and messages name them. */
+export const TOP_KEYS: readonly string[] = [
+  'uplink',
+  'uplinks',
+  'lans',
+  'forwards',
+  'nat',
+  'block',
+  'limits',
+  'timeouts',
+  'metrics',
+  'tun',
+  'workers',
+  'log',
+  'inbound_refresh',
+  'parity',
+];
+
+/** JSON schema (draft 2020-12) of a config file, for editors. */
+export function jsonSchema(): object {
+  const list = (item: z.ZodType, description: string) => z.array(item).meta({ description });
+  const file = z.strictObject({
+    uplink: SECTIONS.uplink.optional(),
+    uplinks: list(uplinkSchema, 'Several uplinks; instead of `uplink`.').min(1).optional(),
+    lans: list(lanSchema, 'Inside networks.').min(1),
+    forwards: list(forwardSchema, 'Public ports that reach inside hosts.').optional(),
+    nat: list(natSchema, 'Rules for outbound flows; the first match wins.').optional(),
+    block: list(blockSchema, 'Addresses that nothing is exchanged with.').optional(),
+    limits: SECTIONS.limits.optional(),
+    timeouts: SECTIONS.timeouts.optional(),
+    metrics: SECTIONS.metrics.optional(),
+    tun: SECTIONS.tun.optional(),
+    workers: SECTIONS.workers.optional(),
+    log: SECTIONS.log.optional(),
+    inbound_refresh: SECTIONS.inbound_refresh.optional(),
+    parity: SECTIONS.parity.optional(),
+  });
+  const schema = z.toJSONSchema(file, {
+    io: 'input',
+    reused: 'inline',
+    override: ({ zodSchema, jsonSchema }) => {
+      // zod leaves these out where a value is transformed, as they could be meant for the result; ours are what one writes.
+      const meta = z.globalRegistry.get(zodSchema as z.ZodType);
+      for (const key of ['default', 'examples'] as const)
+        if (meta?.[key] !== undefined) jsonSchema[key] = meta[key] as never;
+    },
+  });
+  return {
+    $id: 'tungate.schema.json',
+    title: 'tungate config',
+    ...schema,
+    oneOf: [{ required: ['uplink'] }, { required: ['uplinks'] }],
+  };
+}
