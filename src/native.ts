@@ -118,15 +118,22 @@ function load(): Native {
       `tungate runs on Linux x64 and arm64 only (this is ${process.platform} ${process.arch}): it needs a TUN device and rtnetlink`,
     );
   }
+  const root = packageRoot();
+  const rebuild = `run "npm run build:native" in ${root} (needs a C++ compiler, make and python3)`;
   const nodeGypBuild = require('node-gyp-build') as (dir: string) => Native;
+  let addon: Native;
   try {
-    return nodeGypBuild(packageRoot());
+    addon = nodeGypBuild(root);
   } catch (error) {
-    throw new Error(
-      `the native addon is missing or does not fit this Node (${process.version}): run "npm run build:native" in ${packageRoot()} (needs a C++ compiler, make and python3)`,
-      { cause: error },
-    );
+    throw new Error(`the native addon is missing or does not fit this Node (${process.version}): ${rebuild}`, {
+      cause: error,
+    });
   }
+  const { version } = require(join(root, 'package.json')) as { version: string };
+  if (addon.version !== version) {
+    throw new Error(`the native addon is of version ${addon.version}, tungate of ${version}: ${rebuild}`);
+  }
+  return addon;
 }
 
 export const native: Native = load();

@@ -1,0 +1,14 @@
+/** The edges of the engine. A new kind of link is one file here and one line below. */
+export { type Link, LinkLost, RECEIVE_SLOTS, receiveBytes, stamp, stampedMillis } from './link.js';
+export {
+  type Clock,
+  copyIn,
+  copyOut,
+  MemoryLink,
+  type MemoryPacket,
+  memoryPacket,
+  ReplayLink,
+  type ReplayOptions,
+} from './memory.js';
+export { TunLink } from './tun.js';
+export { type Direction, FaultInjector, type Faults, Recorder, type RecorderOptions } from './wrap.js';
