@@ -10,12 +10,12 @@ import { type Step, steps } from './demo-steps.js';
 import { needTools } from './namespace.js';
 import { becomeNamespaceRoot } from './privilege.js';
 import { Table } from './table.js';
-import { buildTopology, P } from './topology.js';
+import { buildTopology, type Topology } from './topology.js';
 
 const PICTURE = `
-   client-a 172.22.161.170 ─┐                                             ┌─ host-1 198.51.100.10
-                            ├─ vmbr1 [ router: tungate ] vmbr0 ── inet ───┤
-   client-b 172.22.161.20 ──┘                            ${P}  └─ host-2 192.0.2.10
+   client-a 172.22.161.170 ─┐                                                ┌─ host-1 198.51.100.10
+                            ├─ vmbr1 ─ router: tungate ─ vmbr0 ───── inet ───┤
+   client-b 172.22.161.20 ──┘                            203.0.113.10 = P    └─ host-2 192.0.2.10
 `;
 
 const CONFIG = `# What the demo runs with: a host with one public address and two virtual machines.
@@ -36,7 +36,16 @@ async function main(): Promise<boolean> {
   out.write('tungate demo: everything happens in network namespaces of its own; nothing of this machine is touched.\n');
   out.write(`${PICTURE}\n${CONFIG.replace(/^/gm, '   ').trimEnd()}\n\n`);
 
-  await using topology = await openTopology();
+  const topology = await buildTopology();
+  try {
+    return await show(topology);
+  } finally {
+    await topology.lab.close();
+  }
+}
+
+async function show(topology: Topology): Promise<boolean> {
+  const out = process.stdout;
   const daemon = new Daemon(topology.router.ns, CONFIG);
   const width = Math.min(Math.max(out.columns ?? 132, 100), 160);
   const half = Math.floor((width - 4 - 30 - 8) / 2);
@@ -58,11 +67,6 @@ async function main(): Promise<boolean> {
       : `\n${failed} of ${steps.length} steps FAILED.\n`,
   );
   return failed === 0;
-}
-
-async function openTopology() {
-  const topology = await buildTopology();
-  return { ...topology, [Symbol.asyncDispose]: () => topology.lab.close() };
 }
 
 async function attempt(step: Step, stage: Parameters<Step['run']>[0]): Promise<{ ok: boolean; seen: string }> {

@@ -172,7 +172,7 @@ export class Namespace {
   }
 
   spawn(argv: readonly string[], options: SpawnOptions = {}): Process {
-    return this.lab.spawn(this.enter(argv), `${this.role}: ${argv.slice(0, 3).join(' ')}`, options);
+    return this.lab.spawn(this.enter(argv), `${this.role}: ${argv.join(' ').split('\n')[0]!.slice(0, 80)}`, options);
   }
 
   /** iproute2 lines as one batch: `link set eth0 up`, … */
@@ -183,6 +183,12 @@ export class Namespace {
   /** Sets kernel settings: 'net.ipv4.ip_forward=1'. */
   sysctl(...settings: string[]): void {
     mustSync(this.enter(['sysctl', '-q', '-w', ...settings]));
+  }
+
+  /** The same where a kernel may lack the setting or forbid it; false = it was not set. */
+  trySysctl(...settings: string[]): boolean {
+    const [file, ...args] = this.enter(['sysctl', '-q', '-w', ...settings]);
+    return spawnSync(file!, args, { env: LAB_ENV }).status === 0;
   }
 }
 
@@ -213,11 +219,11 @@ export class Lab {
     this.#namespaces.push(made);
     made.ip('link set lo up');
     // Not every kernel allows cubic in a namespace; reno always is.
-    const set = (value: string) =>
-      spawnSync('nsenter', made.enter(['sysctl', '-q', '-w', `net.ipv4.tcp_congestion_control=${value}`]).slice(1), {
-        env: LAB_ENV,
-      }).status === 0;
-    if (!set('cubic')) set('reno');
+    if (!made.trySysctl('net.ipv4.tcp_congestion_control=cubic'))
+      made.trySysctl('net.ipv4.tcp_congestion_control=reno');
+    // Addresses of IPv6 are there at once or not at all: a state that settles seconds later cannot be compared.
+    made.trySysctl('net.ipv6.conf.all.accept_dad=0', 'net.ipv6.conf.default.accept_dad=0');
+    made.trySysctl('net.ipv6.conf.all.router_solicitations=0', 'net.ipv6.conf.default.router_solicitations=0');
     return made;
   }
 
@@ -247,10 +253,6 @@ export class Lab {
     for (const each of this.#processes) each.child.kill('SIGKILL');
     for (const each of this.#namespaces) removeNamespace(each.name);
     rmSync(this.dir, { recursive: true, force: true });
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.close();
   }
 }
 
