@@ -1,0 +1,31 @@
+/** Changes to the kernel that several files make: look, note in the journal, act. What is right already is not touched. */
+import { ipv4Text } from './ipv4.js';
+import type { Journal } from './journal.js';
+import { addAddress, type Link, readAddresses, SCOPE_HOST } from './link.js';
+import type { Netlink } from './netlink.js';
+import { confPath, readSysctl, writeSysctl } from './sysctl.js';
+
+/** `device`: the setting belongs to this interface and goes with it. */
+export function setSysctl(journal: Journal, path: string, value: string, device?: Link): void {
+  const before = readSysctl(path);
+  if (before === value) return;
+  if (before === undefined)
+    throw new Error(`cannot set sysctl ${path}: this kernel, or this interface, has no such setting`);
+  const owner = device ? { interface: device.name, index: device.index } : {};
+  journal.note({ kind: 'sysctl', path, before, after: [value], ...owner });
+  writeSysctl(path, value);
+}
+
+/** As `setSysctl`, for net.ipv4.conf.DEVICE.…; a device that vanishes meanwhile is nothing to complain about. */
+export function setConf(journal: Journal, device: Link, setting: string, value: string): void {
+  setSysctl(journal, confPath(device.name, setting), value, device);
+}
+
+/** As /32, for this host only: the kernel answers for it but never takes it as a source of its own. */
+export function addHostAddress(nl: Netlink, journal: Journal, device: Link, address: number): void {
+  const there = readAddresses(nl).some((one) => one.index === device.index && one.address === address);
+  if (there) return;
+  const { name, index } = device;
+  journal.note({ kind: 'address', interface: name, index, address: ipv4Text(address), length: 32 });
+  addAddress(nl, index, address, 32, SCOPE_HOST);
+}

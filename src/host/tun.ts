@@ -1,0 +1,172 @@
+/**
+ * The TUN device: made (or adopted), opened once per worker, and set up so that the kernel lets the engine's packets
+ * through.
+ *
+ * Theory of operation.
+ * - The device is persistent: when the daemon is killed, packets that the steering redirects are lost in it instead of
+ *   reaching the host's stack, and the next start takes it over with its index, which the filters refer to.
+ * - A device that the journal does not know was made by somebody else (an administrator who lets the daemon run without
+ *   the right to create one). It is adopted when it is a multi-queue TUN that nobody reads, and keeps existing at the end.
+ * - Settings of the device: IPv6 off (the kernel would send router solicitations into it), `forwarding` (routes what we
+ *   write although ip_forward may be 0), `accept_local` (packets with the source P are otherwise "martian"), rp_filter 0.
+ * - rp_filter in force is max(all, device). all=1 drops every translated packet, so then each other device gets the 1
+ *   that `all` gave it, new ones get it by `default`, and `all` becomes 0: the same protection, except on the TUN.
+ *   all=2 wants no more than some address on the device: the IPv4 dummy address (RFC 7600), which means nothing.
+ * - The MTU plays no part in a redirect: mirred hands packets to the driver without asking for their length, and GSO
+ *   packets are cut only by the device's GSO limits (64 KiB). 65535 is set so that nothing that does ask for it (a route
+ *   to the device, path MTU) ever sees a small one.
+ */
+import { native } from '../native.js';
+import { addHostAddress, setConf, setSysctl } from './change.js';
+import { ipv4Number, ipv4Text } from './ipv4.js';
+import type { Journal } from './journal.js';
+import { findLink, type Link, readLinks, setLink } from './link.js';
+import { failedWith, type Netlink } from './netlink.js';
+import { u8, u32 } from './netlink-message.js';
+import { confPath, readSysctl, sysctlExists } from './sysctl.js';
+
+const IFLA_TUN_TYPE = 3;
+const IFLA_TUN_VNET_HDR = 5;
+const IFLA_TUN_MULTI_QUEUE = 7;
+const IFLA_TUN_NUM_QUEUES = 8;
+const IFF_TUN = 1;
+
+export const TUN_MTU = 65_535;
+/** The default of 500 overflows under bursts of GSO packets. */
+export const TUN_QUEUE_LENGTH = 2000;
+/** 192.0.0.8: "an IPv4 source that is not an address of anybody" (RFC 7600). */
+const DUMMY_ADDRESS = ipv4Number('192.0.0.8');
+
+export interface TunOptions {
+  readonly name: string;
+  /** Queues to open: one per worker. */
+  readonly queues: number;
+  /** Public addresses that the host must answer for although they are not its own; int32. */
+  readonly addresses: readonly number[];
+}
+
+export interface Tun {
+  readonly name: string;
+  readonly index: number;
+  /** One descriptor per queue; the caller closes them. */
+  readonly fds: readonly number[];
+  /** TUN_F_* bits that the kernel accepted. */
+  readonly offloads: number;
+  /** false: the device was there before. */
+  readonly created: boolean;
+}
+
+/** On any error the descriptors are closed; what was changed is in the journal, for the caller to undo. */
+export function setupTun(nl: Netlink, options: TunOptions, journal: Journal): Tun {
+  const { name } = options;
+  const existing = findLink(nl, name);
+  if (existing) checkAdoptable(existing);
+  const fds: number[] = [];
+  try {
+    let offloads = ~0;
+    for (let queue = 0; queue < options.queues; queue++) {
+      const opened = openQueue(name);
+      fds.push(opened.fd);
+      offloads &= opened.offloads;
+    }
+    const device = findLink(nl, name);
+    if (!device) throw new Error(`the TUN device ${name} vanished while it was opened: does something else manage it?`);
+    noteDevice(journal, device, existing);
+    if (!existing) native.tunPersist(fds[0]!, true);
+    configure(nl, journal, device);
+    setTunAddresses(nl, device, options.addresses, journal);
+    return { name, index: device.index, fds, offloads, created: !existing };
+  } catch (error) {
+    for (const fd of fds) native.closeFd(fd);
+    throw error;
+  }
+}
+
+function checkAdoptable({ name, kind, data }: Link): void {
+  const refuse = (why: string): Error =>
+    new Error(
+      `${name} exists and ${why}: choose another name (tun: { name: … }), or delete it (ip link delete ${name})`,
+    );
+  if (kind !== 'tun' || u8(data.get(IFLA_TUN_TYPE)) !== IFF_TUN) throw refuse('is not a TUN device');
+  if (u8(data.get(IFLA_TUN_MULTI_QUEUE)) !== 1) throw refuse('was made without multi_queue');
+  if (u8(data.get(IFLA_TUN_VNET_HDR)) !== 1) throw refuse('was made without vnet_hdr');
+  if ((u32(data.get(IFLA_TUN_NUM_QUEUES)) ?? 0) > 0) throw refuse('is in use by another process');
+}
+
+function openQueue(name: string): { fd: number; offloads: number } {
+  try {
+    return native.tunOpen(name);
+  } catch (error) {
+    throw new Error(tunTrouble(name, error), { cause: error });
+  }
+}
+
+/** What is wrong with the TUN, and the remedy. */
+export function tunTrouble(name: string, error: unknown): string {
+  if (failedWith(error, 'ENOENT', 'ENODEV', 'ENXIO')) {
+    return 'there is no /dev/net/tun: load the module (modprobe tun), or give the container the device (--device=/dev/net/tun)';
+  }
+  if (failedWith(error, 'EPERM', 'EACCES')) {
+    return `no permission to open the TUN device ${name}: CAP_NET_ADMIN is needed (run as root, or give the container --cap-add=NET_ADMIN and --device=/dev/net/tun)`;
+  }
+  if (failedWith(error, 'EBUSY')) return `the TUN device ${name} is in use by another process`;
+  return `cannot open the TUN device ${name}: ${error instanceof Error ? error.message : String(error)}`;
+}
+
+/** The new device still goes away with its descriptors; it is made persistent only after this. */
+function noteDevice(journal: Journal, device: Link, existing: Link | undefined): void {
+  const made = { kind: 'link', interface: device.name, index: device.index } as const;
+  if (!existing) journal.note(made);
+  else if (!journal.has(made)) {
+    const { up, mtu, txqueuelen } = existing;
+    journal.note({ ...made, kind: 'link-settings', before: { up, mtu, txqueuelen } });
+  }
+}
+
+function configure(nl: Netlink, journal: Journal, device: Link): void {
+  const noIpv6 = confPath(device.name, 'disable_ipv6', 'ipv6');
+  if (sysctlExists(noIpv6)) setSysctl(journal, noIpv6, '1', device);
+  setConf(journal, device, 'forwarding', '1');
+  setConf(journal, device, 'accept_local', '1');
+  setConf(journal, device, 'rp_filter', '0');
+  relaxReversePath(nl, journal, device);
+  setLink(nl, device.index, { up: true, mtu: TUN_MTU, txqueuelen: TUN_QUEUE_LENGTH });
+}
+
+/** See the head. Devices and `default` come before `all`, so that nothing is without its filter in between. */
+function relaxReversePath(nl: Netlink, journal: Journal, device: Link): void {
+  const all = readSysctl(confPath('all', 'rp_filter'));
+  if (all === '2') addHostAddress(nl, journal, device, DUMMY_ADDRESS);
+  if (all !== '1') return;
+  raise(journal, confPath('default', 'rp_filter'));
+  for (const other of readLinks(nl)) {
+    if (other.index !== device.index) raise(journal, confPath(other.name, 'rp_filter'), other);
+  }
+  setSysctl(journal, confPath('all', 'rp_filter'), '0');
+}
+
+/** 0 → 1. An interface that goes away meanwhile needs nothing. */
+function raise(journal: Journal, path: string, device?: Link): void {
+  try {
+    if (readSysctl(path) === '0') setSysctl(journal, path, '1', device);
+  } catch (error) {
+    if (sysctlExists(path)) throw error;
+  }
+}
+
+/** Brings the addresses on the TUN to `addresses`; takes away only what was added here. For start and reload. */
+export function setTunAddresses(
+  nl: Netlink,
+  tun: Pick<Tun, 'name' | 'index'>,
+  addresses: readonly number[],
+  journal: Journal,
+): void {
+  const device = findLink(nl, tun.index);
+  if (!device) throw new Error(`the TUN device ${tun.name} is gone`);
+  const wanted = new Set([...addresses, DUMMY_ADDRESS].map(ipv4Text));
+  for (const change of journal.changes) {
+    if (change.kind === 'address' && change.index === tun.index && !wanted.has(change.address))
+      journal.undo(change, nl);
+  }
+  for (const address of addresses) addHostAddress(nl, journal, device, address);
+}
