@@ -1,0 +1,209 @@
+/**
+ * From `Steering` to filters: which interface, which hook, drop or redirect, and the program. Pure.
+ *
+ *   LAN ingress     drop      a source that the engine must not see: an address of the host or of P, another LAN's; any source
+ *                             but this LAN's own to a claimed port (the engine knows LAN senders by their address alone)
+ *                   redirect  everything, except to the host (unless claimed: hairpin), broadcast, multicast, `foreign`
+ *   uplink ingress  drop      to or from a LAN address; from an address of the host or of P (the kernel would call it
+ *                             martian, the engine would take it for the host)
+ *                   redirect  what is claimed: fragments and ICMP to P, TCP and UDP to claimed ports; a P not shared: all
+ *   uplink egress   redirect  ICMP errors that the kernel made and that quote a LAN address (a forward to a dead VM)
+ *   lo egress       redirect  what is claimed, ICMP excepted: the host reaches its own forwards by P, and the ports of VMs
+ *                             behind P too (REQ-10). Pool ports are taken along with forwards: otherwise the host's kernel
+ *                             would answer on them with RST (REQ-67). No socket of the host may sit there anyway, and its
+ *                             automatic ports are kept out of the pool, so no conversation of the host with itself is hit.
+ *                             ICMP errors to P that quote a claimed source port: a translated packet was refused.
+ *                             An error that quotes one of the host's own ports stays, LAN address or not: it is the host's.
+ *
+ * Whatever is not named here is none of our business and goes on to the next filter and into the kernel. IPsec tunnels
+ * that end on the host hand their decrypted packets to the uplink's ingress hook again: to a LAN they are dropped there.
+ *
+ * Size. The kernel takes 4096 instructions, but until 6.8 it cannot delete a filter whose description does not fit one page, and
+ * `tc monitor` cannot show it; so a program ends at MAX_PROGRAM. What is longer becomes several filters: first one a
+ * clause, then each clause is halved by address or port range, again and again. The halves are always at the same
+ * places and give the filter its handle. So an update creates the slices that are new, swaps those that stay, deletes
+ * the others last, and at no moment a packet that is meant before and after finds no slice that means it.
+ */
+import type { Steering } from '../contract/steering.js';
+import { Assembler, type Instruction, type Label } from './bpf.js';
+import { ADDRESSES_END, addressPair, complement, difference, merge, prefixPair, union } from './intervals.js';
+import {
+  type Clause,
+  claimClause,
+  destinationClause,
+  emitDropHead,
+  emitEgressHead,
+  emitIngressHead,
+  groupClaims,
+  quotedAddressClause,
+  quotedClaimClause,
+  type Slice,
+  sourceClause,
+  WHOLE,
+} from './steer-clauses.js';
+
+/** Instructions: 3 KiB, which leaves room for the rest of the description in one page. */
+export const MAX_PROGRAM = 384;
+
+/** The loopback interface has this index in every network namespace. */
+export const LOOPBACK_INDEX = 1;
+
+const TC_ACT_SHOT = 2;
+/** TC_ACT_UNSPEC (−1): the next filter looks. As the result of a filter with an action: matches. */
+const UNSPEC = 0xffffffff;
+const MATCH = 0xffffffff;
+const NO_MATCH = 0;
+
+export type Hook = 'ingress' | 'egress';
+
+export interface SteeringFilter {
+  readonly interface: string;
+  readonly index: number;
+  readonly hook: Hook;
+  readonly action: 'drop' | 'redirect';
+  /** Tells the slice; unique for interface, hook and action. */
+  readonly handle: number;
+  readonly program: readonly Instruction[];
+}
+
+/** The heads, by what they are for. */
+type Head = 'lan-drop' | 'uplink-drop' | 'ingress' | 'egress' | 'egress-born';
+
+/** All filters, in the order in which they go in: LANs first, and drop before redirect. Taken out in reverse. */
+export function steeringFilters(steering: Steering): SteeringFilter[] {
+  checkInterfaces(steering);
+  const groups = groupClaims(steering.claims);
+  const claimed = union(steering.claims.map(({ address }) => addressPair(address)));
+  const host = union(steering.hostAddresses.map(addressPair));
+  const lanSubnets = union(steering.lanSubnets.map(prefixPair));
+  const ours = merge(host, claimed);
+
+  const filters: SteeringFilter[] = [];
+  const add = (at: { interface: string; index: number }, hook: Hook, head: Head, clauses: readonly Clause[]): void => {
+    const action = head.endsWith('drop') ? 'drop' : 'redirect';
+    for (const { handle, program } of slicedPrograms(head, clauses)) {
+      filters.push({ interface: at.interface, index: at.index, hook, action, handle, program });
+    }
+  };
+
+  const kept = complement(merge(host, neverOurs(steering)), ADDRESSES_END);
+  for (const lan of steering.lans) {
+    const own = union(lan.subnets.map(prefixPair));
+    const spoofed = merge(ours, difference(lanSubnets, own));
+    add(lan, 'ingress', 'lan-drop', [sourceClause(spoofed), claimClause(groups, true, own)]);
+    add(lan, 'ingress', 'ingress', [claimClause(groups, true), destinationClause(difference(kept, claimed))]);
+  }
+  for (const uplink of steering.uplinks) {
+    add(uplink, 'ingress', 'uplink-drop', [sourceClause(merge(ours, lanSubnets)), destinationClause(lanSubnets)]);
+    add(uplink, 'egress', 'egress-born', [quotedAddressClause(lanSubnets)]);
+    add(uplink, 'ingress', 'ingress', [claimClause(groups, true)]);
+  }
+  const loopback = { interface: 'lo', index: LOOPBACK_INDEX };
+  add(loopback, 'egress', 'egress', [claimClause(groups, false), quotedClaimClause(groups)]);
+  return filters;
+}
+
+/** Destinations that stay in the kernel beside the host's own addresses. */
+function neverOurs({ lanSubnets, foreign }: Steering): number[] {
+  const directedBroadcasts = lanSubnets
+    .filter(({ mask }) => ~mask >>> 0 > 1)
+    .map(({ prefix, mask }) => addressPair(prefix | ~mask));
+  const multicast: [number, number] = [0xe0000000, 0xf0000000];
+  const loopback: [number, number] = [0x7f000000, 0x80000000];
+  return [...union([addressPair(0xffffffff), ...directedBroadcasts, multicast, loopback, ...foreign.map(prefixPair)])];
+}
+
+function checkInterfaces({ lans, uplinks, tun }: Steering): void {
+  const seen = new Map<number, string>([
+    [tun, 'the TUN'],
+    [LOOPBACK_INDEX, 'the loopback interface'],
+  ]);
+  for (const [role, list] of [
+    ['a LAN', lans],
+    ['an uplink', uplinks],
+  ] as const) {
+    for (const { interface: name, index } of list) {
+      const other = seen.get(index);
+      if (other)
+        throw new Error(`interface ${name} is ${role} and ${other} at once; each needs an interface of its own`);
+      seen.set(index, role);
+    }
+  }
+}
+
+// ---- Slices.
+
+/** Numbers of halves: 1 is the whole, 2n and 2n + 1 are the halves of n. */
+interface Path {
+  readonly addresses: number;
+  readonly ports: number;
+}
+
+interface Numbered {
+  readonly handle: number;
+  readonly program: Instruction[];
+}
+
+/** One program with all clauses where it fits, else programs for slices of each clause. */
+function slicedPrograms(head: Head, clauses: readonly Clause[]): Numbered[] {
+  const meant = clauses.filter((clause) => !isEmpty(clause, WHOLE));
+  if (meant.length === 0) return [];
+  const program = buildProgram(head, meant, WHOLE);
+  if (program.length <= MAX_PROGRAM) return [{ handle: handleOf(0, { addresses: 1, ports: 1 }), program }];
+  return clauses.flatMap((clause, i) => halve(head, clause, i + 1, WHOLE, { addresses: 1, ports: 1 }));
+}
+
+function halve(head: Head, clause: Clause, part: number, slice: Slice, path: Path): Numbered[] {
+  if (isEmpty(clause, slice)) return [];
+  const program = buildProgram(head, [clause], slice);
+  if (program.length <= MAX_PROGRAM) return [{ handle: handleOf(part, path), program }];
+  const weight = clause.weigh(slice);
+  const by = weight.ports > weight.addresses ? 'ports' : 'addresses';
+  const [from, to] = slice[by];
+  if (to - from < 2) throw new Error(`a steering program of ${program.length} instructions cannot be divided further`);
+  const middle = (from + to) / 2;
+  return [
+    ...halve(head, clause, part, { ...slice, [by]: [from, middle] }, { ...path, [by]: path[by] * 2 }),
+    ...halve(head, clause, part, { ...slice, [by]: [middle, to] }, { ...path, [by]: path[by] * 2 + 1 }),
+  ];
+}
+
+function isEmpty(clause: Clause, slice: Slice): boolean {
+  const { addresses, ports } = clause.weigh(slice);
+  return addresses + ports === 0;
+}
+
+/**
+ * 31 bits: part (4), then either the address path (27 bits, where ports are not divided), or a mark, the address path (9) and the
+ * port path (17).
+ */
+function handleOf(part: number, { addresses, ports }: Path): number {
+  const fits = ports === 1 ? addresses < 1 << 26 : addresses < 1 << 9;
+  if (!fits) throw new Error('the public addresses have too many different port lists to steer by; use equal lists');
+  const slice = ports === 1 ? addresses : (1 << 26) | (addresses << 17) | ports;
+  return (part << 27) | slice;
+}
+
+function buildProgram(head: Head, clauses: readonly Clause[], slice: Slice): Instruction[] {
+  const asm = new Assembler();
+  const yes = asm.label('yes');
+  const no = asm.label('no');
+  emitHead(asm, head, yes, no);
+  clauses.forEach((clause, i) => {
+    const next = i + 1 < clauses.length ? asm.label('next clause') : no;
+    clause.emit(asm, slice, yes, next);
+    if (next !== no) asm.place(next);
+  });
+  const drop = head.endsWith('drop');
+  asm.place(yes);
+  asm.ret(drop ? TC_ACT_SHOT : MATCH);
+  asm.place(no);
+  asm.ret(drop ? UNSPEC : NO_MATCH);
+  return asm.assemble();
+}
+
+function emitHead(asm: Assembler, head: Head, yes: Label, no: Label): void {
+  if (head === 'ingress') emitIngressHead(asm, no);
+  else if (head === 'egress' || head === 'egress-born') emitEgressHead(asm, head === 'egress-born', no);
+  else emitDropHead(asm, head === 'lan-drop', yes, no);
+}
