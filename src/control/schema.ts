@@ -310,7 +310,7 @@ export function jsonSchema(): object {
     reused: 'inline',
     override: ({ zodSchema, jsonSchema }) => {
       // zod leaves these out where a value is transformed, as they could be meant for the result; ours are what one writes.
-      const meta = z.globalRegistry.get(zodSchema as z.ZodType);
+      const meta = z.globalRegistry.get(zodSchema as unknown as z.ZodType);
       for (const key of ['default', 'examples'] as const)
         if (meta?.[key] !== undefined) jsonSchema[key] = meta[key] as never;
     },

@@ -1,0 +1,299 @@
+/**
+ * Config + what the host looks like now → plan and steering. Pure: the same three arguments give the same result.
+ *
+ *   1 addresses     which P's there are, and whether the host has them too
+ *   2 interfaces    out indexes by name, stable over reloads; MTUs and LAN gateways from the world
+ *   3 rules         ids by name, stable over reloads
+ *   4 owners        who has which port of which P (owners.ts)
+ *   5 routes        the kernel's, mirrored (routes.ts)
+ *   6 steering      what the kernel is asked to hand over
+ *
+ * Nothing that is missing on the host stops a compile: it becomes a line in `problems`, and everything else works. A LAN that
+ * the kernel does not reach by its interface has out index 0, so that nothing for it ever follows the default route.
+ */
+import { Filtering, type Forward, Mapping, type NatRule, type Plan, Proto, type Uplink } from '../contract/plan.js';
+import type { Claim, Steering } from '../contract/steering.js';
+import type { World } from '../contract/world.js';
+import { contains, formatAddress, formatPrefix, maskOf, overlap } from './address.js';
+import { type FoundAddress, findAddresses, prefixOf } from './addresses.js';
+import type { Compiled, Previous } from './compiled.js';
+import type { Config, ForwardConfig, NatConfig } from './model.js';
+import { assignInterfaces, assignRules, rememberRules } from './names.js';
+import { claimedPorts, fillOwners } from './owners.js';
+import { union } from './ports.js';
+import { foreignPrefixes, lookupRoute, mirrorRoutes } from './routes.js';
+
+const DEFAULT_MTU = 1500;
+const HOST_MTU = 65_535;
+
+export function compile(config: Config, world: World, previous?: Previous): Compiled {
+  const problems: string[] = [];
+  const before = previous?.memory ?? { generation: 0, rules: {}, interfaces: [], shared: [] };
+  const byName = new Map(world.interfaces.map((item) => [item.name, item]));
+
+  const found = findAddresses(config, world, before.shared, problems);
+
+  const lanInterfaces = [...new Set(config.lans.map((lan) => lan.interface))];
+  const names = assignInterfaces(before.interfaces, [
+    ...config.uplinks.map((uplink) => uplink.interface),
+    ...lanInterfaces,
+  ]);
+  const outByIndex = new Map<number, number>();
+  const interfaces = names.map((name, out) => {
+    const uplink = config.uplinks.findIndex((item) => item.interface === name);
+    const lan = config.lans.findIndex((item) => item.interface === name);
+    const device = byName.get(name);
+    if (out > 0 && (uplink >= 0 || lan >= 0)) {
+      if (device === undefined)
+        problems.push(`${role(uplink)} ${name} does not exist; ${waiting(uplink)} until it appears`);
+      else {
+        outByIndex.set(device.index, out);
+        if (!device.up) problems.push(`${role(uplink)} ${name} is down; \`ip link set ${name} up\` brings it up`);
+      }
+    }
+    return { name, mtu: out === 0 ? HOST_MTU : (device?.mtu ?? DEFAULT_MTU), uplink, lan };
+  });
+  const outOf = (index: number) => outByIndex.get(index) ?? 0;
+  const routes = mirrorRoutes(world.routes, outOf);
+
+  const uplinks = config.uplinks.map(
+    (item, index): Uplink => ({
+      interface: item.interface,
+      out: names.indexOf(item.interface),
+      addresses: found.flatMap((address, at) => (address.uplink === index ? [at] : [])),
+    }),
+  );
+  const lans = config.lans.map(({ interface: name, subnet }) => {
+    const out = names.indexOf(name);
+    const device = byName.get(name);
+    const own = world.addresses.find((item) => item.interface === device?.index && contains(subnet, item.address));
+    const reached = routes.some((route) => route.out === out && overlap(route, subnet));
+    if (device !== undefined && own === undefined) {
+      problems.push(
+        `LAN ${name} has no address in ${formatPrefix(subnet)}; its hosts have no gateway until it gets one (\`ip address add\`)`,
+      );
+    } else if (device?.up && !reached) {
+      problems.push(
+        `no route to ${formatPrefix(subnet)} leaves by LAN ${name}; nothing is sent to its hosts until there is one`,
+      );
+    }
+    return { interface: name, out: reached ? out : 0, subnet, gateway: own?.address ?? 0 };
+  });
+
+  const ids = assignRules(before.rules, [
+    ...config.forwards.map((forward) => forwardKey(forward)),
+    ...config.nat.map((rule) => natKey(rule)),
+    DEFAULT_RULE,
+  ]);
+  const forwards = config.forwards.map((forward): Forward => {
+    const lan = lans.find(({ subnet }) => contains(subnet, forward.target));
+    const reached = lan !== undefined && lan.out !== 0 && lookupRoute(routes, forward.target) === lan.out;
+    // A whole LAN that is not reached has been said above, once.
+    if (!reached && lan !== undefined && lan.out !== 0) {
+      problems.push(
+        `forward "${forward.name}" (${forward.origin}): target ${formatAddress(forward.target)} is not reached by LAN ${lan.interface} ` +
+          `(it is this host itself, or a more specific route leads elsewhere)`,
+      );
+    }
+    return {
+      id: ids.get(forwardKey(forward))!,
+      name: forward.name,
+      origin: forward.origin,
+      addresses: listening(forward, found, problems),
+      target: forward.target,
+      offset: forward.offset,
+      single: forward.single,
+      out: reached ? lan.out : 0,
+      from: forward.from,
+      reversible: forward.single === 0,
+    };
+  });
+  const nat = [...config.nat.map((rule) => natRule(rule, ids, found, problems)), defaultRule(ids)];
+
+  const addresses = found.map((address, index) =>
+    fillOwners(
+      address,
+      config.uplinks[address.uplink]!.pool,
+      config.forwards.flatMap((forward, at) =>
+        forwards[at]!.addresses.includes(index) ? [{ forward, id: forwards[at]!.id }] : [],
+      ),
+      config.metrics.listen,
+      problems,
+    ),
+  );
+
+  const claims = addresses.map(
+    (address): Claim => ({
+      address: address.address,
+      shared: address.shared,
+      tcp: claimedPorts(address.owners[Proto.TCP]),
+      udp: claimedPorts(address.owners[Proto.UDP]),
+      other: address.otherForward !== 0,
+    }),
+  );
+  const tunAddresses = found.filter((address) => !address.shared).map((address) => address.address);
+  const tunIndex = byName.get(config.tun.name)?.index ?? -1;
+  const local = ownAddresses(world, tunIndex);
+  const publics = found.map((address) => address.address);
+  const steering: Omit<Steering, 'tun'> = {
+    claims,
+    uplinks: uplinks.flatMap(({ interface: name }) => present(name, byName)),
+    lans: lanInterfaces.flatMap((name) =>
+      present(name, byName).map((item) => ({
+        ...item,
+        subnets: config.lans.filter((lan) => lan.interface === name).map((lan) => lan.subnet),
+      })),
+    ),
+    lanSubnets: config.lans.map((lan) => lan.subnet),
+    hostAddresses: sorted([...local].filter((address) => !tunAddresses.includes(address))),
+    foreign: foreignPrefixes(world.routes, outOf, publics),
+  };
+  const generation = before.generation + 1;
+  const plan: Plan = {
+    generation,
+    interfaces,
+    uplinks,
+    addresses,
+    lans,
+    forwards,
+    nat,
+    routes,
+    hostAddresses: sorted([...local, ...publics]),
+    blocked: config.block,
+    timeouts: config.timeouts,
+    perHost: config.limits.perHost,
+    inboundRefresh: config.inboundRefresh,
+    parity: config.parity,
+  };
+  checkDefaultRoute(plan, problems);
+  return {
+    plan,
+    steering,
+    problems,
+    fatal: overlapsWithOutside(config, world),
+    reservedPorts: union(...claims.filter((claim) => claim.shared).flatMap((claim) => [claim.tcp, claim.udp])),
+    tunAddresses,
+    memory: {
+      generation,
+      rules: rememberRules(before.rules, ids),
+      interfaces: names,
+      shared: found.filter((address) => address.shared).map((address) => address.address),
+    },
+  };
+}
+
+const DEFAULT_RULE = 'nat default';
+const forwardKey = (forward: ForwardConfig) => `forward ${forward.name}`;
+const natKey = (rule: NatConfig) => `nat ${rule.name}`;
+const role = (uplink: number) => (uplink >= 0 ? 'uplink' : 'LAN');
+const waiting = (uplink: number) => (uplink >= 0 ? 'nothing leaves by it' : 'its hosts are not served');
+
+function present(
+  name: string,
+  byName: ReadonlyMap<string, World['interfaces'][number]>,
+): { interface: string; index: number }[] {
+  const device = byName.get(name);
+  return device === undefined ? [] : [{ interface: name, index: device.index }];
+}
+
+/** Rising, each once: equal worlds give equal values whatever the order of the dump. */
+function sorted(addresses: readonly number[]): number[] {
+  return [...new Set(addresses)].sort((a, b) => (a >>> 0) - (b >>> 0));
+}
+
+/** What the kernel answers for: addresses of interfaces, and single addresses of table local. The TUN's are ours. */
+function ownAddresses(world: World, tunIndex: number): Set<number> {
+  const own = new Set<number>();
+  for (const item of world.addresses) if (item.interface !== tunIndex) own.add(item.address);
+  for (const route of world.routes)
+    if (route.type === 'local' && route.mask === -1 && route.interface !== tunIndex) own.add(route.prefix);
+  return own;
+}
+
+function listening(forward: ForwardConfig, found: readonly FoundAddress[], problems: string[]): number[] {
+  if (forward.addresses.length === 0) return found.map((_, index) => index);
+  return forward.addresses.flatMap((address) => {
+    const index = found.findIndex((item) => item.address === address);
+    if (index >= 0) return [index];
+    problems.push(
+      `forward "${forward.name}" (${forward.origin}): ${formatAddress(address)} is no uplink's address now; it does not listen there`,
+    );
+    return [];
+  });
+}
+
+function natRule(
+  rule: NatConfig,
+  ids: ReadonlyMap<string, number>,
+  found: readonly FoundAddress[],
+  problems: string[],
+): NatRule {
+  const address = rule.address === null ? -1 : found.findIndex((item) => item.address === rule.address);
+  if (rule.address !== null && address < 0) {
+    problems.push(
+      `nat rule "${rule.name}" (${rule.origin}): ${formatAddress(rule.address)} is no uplink's address now; its flows leave by the uplink's own`,
+    );
+  }
+  return {
+    id: ids.get(natKey(rule))!,
+    name: rule.name,
+    origin: rule.origin,
+    from: rule.from.length === 0 ? [EVERYTHING] : rule.from,
+    to: rule.to.length === 0 ? [EVERYTHING] : rule.to,
+    protos: rule.protos.length === 0 ? 0b111 : rule.protos.reduce((bits, proto) => bits | (1 << PROTO_OF[proto]), 0),
+    translate: rule.translate,
+    mapping: rule.mapping,
+    filtering: rule.filtering,
+    address,
+  };
+}
+
+const EVERYTHING = { prefix: 0, mask: 0 };
+const PROTO_OF = { tcp: Proto.TCP, udp: Proto.UDP, icmp: Proto.ICMP } as const;
+
+function defaultRule(ids: ReadonlyMap<string, number>): NatRule {
+  return {
+    id: ids.get(DEFAULT_RULE)!,
+    name: 'default',
+    origin: '',
+    from: [EVERYTHING],
+    to: [EVERYTHING],
+    protos: 0b111,
+    translate: true,
+    mapping: Mapping.ENDPOINT_INDEPENDENT,
+    filtering: Filtering.ADDRESS_DEPENDENT,
+    address: -1,
+  };
+}
+
+/** REQ-8: inside and outside must not overlap; what the uplinks' wires hold is known only now. */
+function overlapsWithOutside(config: Config, world: World): string[] {
+  const lines: string[] = [];
+  for (const uplink of config.uplinks) {
+    const index = world.interfaces.find((item) => item.name === uplink.interface)?.index;
+    for (const item of world.addresses) {
+      if (item.interface !== index) continue;
+      const outside = prefixOf(item);
+      for (const lan of config.lans) {
+        if (!overlap(outside, lan.subnet)) continue;
+        lines.push(
+          `LAN ${lan.interface} ${formatPrefix(lan.subnet)} (${lan.origin}) overlaps ${formatPrefix(outside)} of uplink ${uplink.interface}; ` +
+            'give the LAN a subnet of its own (REQ-8)',
+        );
+      }
+    }
+  }
+  return lines;
+}
+
+function checkDefaultRoute(plan: Plan, problems: string[]): void {
+  const route = plan.routes.find(({ mask }) => mask === maskOf(0));
+  const uplinks = plan.uplinks.map((uplink) => uplink.interface).join(', ');
+  if (route === undefined)
+    problems.push(`there is no default route; LAN hosts reach only what other routes by ${uplinks} lead to`);
+  else if (plan.interfaces[route.out]?.uplink === -1) {
+    problems.push(
+      `the default route does not leave by an uplink (${uplinks}); LAN hosts reach only what other routes by it lead to`,
+    );
+  }
+}
