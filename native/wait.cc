@@ -131,7 +131,7 @@ static void WatchReady(uv_poll_t* poll, int status, int) {
   std::shared_ptr<Watch*> self = watch->self;
   Napi::HandleScope scope(watch->env);
   try {
-    watch->readable.MakeCallback(watch->env.Undefined(), {});
+    watch->readable.MakeCallback(watch->env.Global(), {});
   } catch (const Napi::Error& error) {
     napi_fatal_exception(watch->env, error.Value());
   }
