@@ -2,7 +2,7 @@
 import { formatAddress, formatPrefix, TextError } from './address.js';
 import type { ForwardText } from './forward-text.js';
 import type { ForwardConfig, ForwardProto, NatConfig } from './model.js';
-import { formatPorts, type PortSet } from './ports.js';
+import { countPorts, formatPorts, type PortSet } from './ports.js';
 
 /** Throws TextError when ports, target and protocols do not fit together. */
 export function buildForward(raw: ForwardText, origin: string): ForwardConfig {
@@ -48,7 +48,11 @@ function portMap(
   const length = hull.last - hull.first + 1;
   const toLength = to.last - to.first + 1;
   if (length === toLength) return { ports, offset: to.first - hull.first, single: 0 };
-  if (toLength === 1) return { ports, offset: 0, single: to.first };
+  if (toLength === 1) {
+    // One port that exclusions have left is one to one, however it was written.
+    if (countPorts(ports) === 1) return { ports, offset: to.first - ports[0]!.first, single: 0 };
+    return { ports, offset: 0, single: to.first };
+  }
   throw new TextError(
     `${hull.first}-${hull.last} are ${length} port${length === 1 ? '' : 's'} but the target's ${to.first}-${to.last} are ${toLength}; ` +
       `make both equally long, or give the target one port` +

@@ -5,5 +5,7 @@ export type { Compiled, Memory, Previous } from './compiled.js';
 export { loadConfig, parseConfig } from './config.js';
 export { DEFAULT_CONFIG_PATH } from './defaults.js';
 export { formatError, formatErrors } from './errors.js';
+export { initConfig } from './init.js';
 export type * from './model.js';
+export { printConfig } from './print.js';
 export { jsonSchema } from './schema.js';

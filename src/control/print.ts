@@ -1,0 +1,89 @@
+/** Config → YAML that parses to an equal config: every default written out, every list in its canonical form. */
+import { stringify } from 'yaml';
+import { Filtering, Mapping } from '../contract/plan.js';
+import { formatAddress, formatPrefix } from './address.js';
+import { formatTarget } from './forward-text.js';
+import { formatListen } from './listen.js';
+import type { Config, ForwardConfig, NatConfig } from './model.js';
+import { formatPorts } from './ports.js';
+
+const FILTERING = {
+  [Filtering.ENDPOINT_INDEPENDENT]: 'endpoint-independent',
+  [Filtering.ADDRESS_DEPENDENT]: 'address-dependent',
+  [Filtering.ADDRESS_AND_PORT_DEPENDENT]: 'address-and-port-dependent',
+} as const;
+
+export function printConfig(config: Config): string {
+  const uplinks = config.uplinks.map((uplink) => ({
+    interface: uplink.interface,
+    address: uplink.addresses.map((address) => (address === 'auto' ? address : formatAddress(address))),
+    ports: formatPorts(uplink.pool),
+  }));
+  const { timeouts } = config;
+  return stringify(
+    {
+      uplinks,
+      lans: config.lans.map((lan) => ({ interface: lan.interface, subnet: formatPrefix(lan.subnet) })),
+      forwards: config.forwards.map(printForward),
+      nat: config.nat.map(printNat),
+      block: config.block.map(formatPrefix),
+      limits: { flows: config.limits.flows, per_host: config.limits.perHost },
+      timeouts: {
+        udp: timeouts.udp,
+        dns: timeouts.dns,
+        tcp_established: timeouts.tcpEstablished,
+        tcp_transitory: timeouts.tcpTransitory,
+        icmp: timeouts.icmp,
+        hold: timeouts.hold,
+        fragment: timeouts.fragment,
+      },
+      metrics: { listen: formatListen(config.metrics.listen) },
+      tun: config.tun,
+      workers: config.workers === 0 ? 'auto' : config.workers,
+      log: config.log,
+      inbound_refresh: config.inboundRefresh,
+      parity: config.parity,
+    },
+    { lineWidth: 0 },
+  );
+}
+
+function printForward(forward: ForwardConfig): object {
+  const { ports, offset, single } = forward;
+  const target =
+    ports.length === 0 || (offset === 0 && single === 0)
+      ? undefined
+      : single !== 0
+        ? { first: single, last: single }
+        : { first: ports[0]!.first + offset, last: ports[ports.length - 1]!.last + offset };
+  return {
+    ...(isWritten(forward.name) && { name: forward.name }),
+    ...(forward.description !== '' && { description: forward.description }),
+    ...(ports.length > 0 && { ports: formatPorts(ports) }),
+    to: formatTarget({ address: forward.target, ports: target }),
+    proto: forward.protos,
+    ...(forward.from.length > 0 && { from: forward.from.map(formatPrefix) }),
+    ...(forward.addresses.length > 0 && { address: forward.addresses.map(formatAddress) }),
+  };
+}
+
+function printNat(rule: NatConfig): object {
+  return {
+    ...(isWritten(rule.name) && { name: rule.name }),
+    ...(rule.from.length > 0 && { from: rule.from.map(formatPrefix) }),
+    ...(rule.to.length > 0 && { to: rule.to.map(formatPrefix) }),
+    ...(rule.protos.length > 0 && { proto: rule.protos }),
+    ...(rule.translate
+      ? {
+          mapping: rule.mapping === Mapping.ENDPOINT_DEPENDENT ? 'endpoint-dependent' : 'endpoint-independent',
+          filtering: FILTERING[rule.filtering as keyof typeof FILTERING],
+          ...(rule.address !== null && { address: formatAddress(rule.address) }),
+        }
+      : { translate: false }),
+  };
+}
+
+/** Names that were made (forward.ts) come again by themselves; they hold a sign that a written one cannot have. */
+function isWritten(name: string): boolean {
+  return !name.includes('/');
+}
