@@ -1,0 +1,27 @@
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { assertWorks, Capture, raise, type Stage, THIRD } from './stage.js';
+
+let stage: Stage;
+before(async () => {
+  stage = await raise(undefined, { third: true });
+});
+after(() => stage?.lab.close());
+
+test('another private bridge of the host sees no packet from a VM', async () => {
+  const arrived = await Capture.start(stage.third!.ns, 'eth0', 'ip');
+  assert.equal(await stage.a.tryAsk('tcp', { to: THIRD.host, port: 7, seconds: 1 }), 'timeout');
+  assert.equal(await stage.a.tryAsk('udp', { to: THIRD.host, port: 7, seconds: 0.5 }), 'timeout');
+  const { stdout } = await stage.a.ns.run(['ping', '-n', '-c', '2', '-i', '0.2', '-W', '1', THIRD.host]);
+  assert.match(stdout, / 0 received/);
+  assert.deepEqual(await arrived.stop(), []);
+  await assertWorks(stage);
+});
+
+test('nor does a VM see a packet from there, and the host still reaches both', async () => {
+  const arrived = await Capture.start(stage.a.ns, 'eth0', `src host ${THIRD.host}`);
+  assert.notEqual(await stage.third!.tryAsk('tcp', { to: stage.a.address, port: 22, seconds: 1 }), 'client-a');
+  assert.deepEqual(await arrived.stop(), []);
+  assert.equal(await stage.router.tryAsk('tcp', { to: THIRD.host, port: 7 }), 'stranger');
+  assert.equal(await stage.router.tryAsk('tcp', { to: stage.a.address, port: 22 }), 'client-a');
+});
