@@ -12,13 +12,20 @@ export function setSysctl(journal: Journal, path: string, value: string, device?
   if (before === undefined)
     throw new Error(`cannot set sysctl ${path}: this kernel, or this interface, has no such setting`);
   const owner = device ? { interface: device.name, index: device.index } : {};
-  journal.note({ kind: 'sysctl', path, before, after: [value], ...owner });
+  // Settings of a device that was made here go with it.
+  const mortal = device && journal.has({ kind: 'link', interface: device.name, index: device.index });
+  if (!mortal) journal.note({ kind: 'sysctl', path, before, after: [value], ...owner });
   writeSysctl(path, value);
 }
 
-/** As `setSysctl`, for net.ipv4.conf.DEVICE.…; a device that vanishes meanwhile is nothing to complain about. */
+/**
+ * As `setSysctl`, for net.ipv4.conf.DEVICE.…, and written even where it is right already: until its own value is
+ * written for the first time, a device follows each later change of `conf.default`.
+ */
 export function setConf(journal: Journal, device: Link, setting: string, value: string): void {
-  setSysctl(journal, confPath(device.name, setting), value, device);
+  const path = confPath(device.name, setting);
+  setSysctl(journal, path, value, device);
+  writeSysctl(path, value);
 }
 
 /** As /32, for this host only: the kernel answers for it but never takes it as a source of its own. */

@@ -1,6 +1,10 @@
 /** What the rest of the program may use of host/: what is read from the kernel, changed in it, and put back. */
+
+export type { Check, PreflightInput } from './check.js';
 export { type Change, Journal, type UndoReport } from './journal.js';
 export { KernelError, Netlink } from './netlink.js';
+export { preflight } from './preflight.js';
 export { reservePorts } from './reserve.js';
+export { applySteering, removeSteering, type SteeringReport, verifySteering } from './steer.js';
 export { setTunAddresses, setupTun, type Tun, type TunOptions, tunTrouble } from './tun.js';
 export { readWorld, type WorldWatch, watchWorld } from './world.js';
