@@ -48,6 +48,9 @@ export const MAX_PROGRAM = 384;
 /** The loopback interface has this index in every network namespace. */
 export const LOOPBACK_INDEX = 1;
 
+/** Handles of filters that drop have this bit. */
+export const DROP_HANDLES = 0x8000_0000;
+
 const TC_ACT_SHOT = 2;
 /** TC_ACT_UNSPEC (−1): the next filter looks. As the result of a filter with an action: matches. */
 const UNSPEC = 0xffffffff;
@@ -61,13 +64,15 @@ export interface SteeringFilter {
   readonly index: number;
   readonly hook: Hook;
   readonly action: 'drop' | 'redirect';
-  /** Tells the slice; unique for interface, hook and action. */
+  /** Tells action and slice (see handleOf); unique for interface and hook. */
   readonly handle: number;
   readonly program: readonly Instruction[];
 }
 
 /** The heads, by what they are for. */
 type Head = 'lan-drop' | 'uplink-drop' | 'ingress' | 'egress' | 'egress-born';
+
+const isDrop = (head: Head): boolean => head === 'lan-drop' || head === 'uplink-drop';
 
 /** All filters, in the order in which they go in: LANs first, and drop before redirect. Taken out in reverse. */
 export function steeringFilters(steering: Steering): SteeringFilter[] {
@@ -80,7 +85,7 @@ export function steeringFilters(steering: Steering): SteeringFilter[] {
 
   const filters: SteeringFilter[] = [];
   const add = (at: { interface: string; index: number }, hook: Hook, head: Head, clauses: readonly Clause[]): void => {
-    const action = head.endsWith('drop') ? 'drop' : 'redirect';
+    const action = isDrop(head) ? 'drop' : 'redirect';
     for (const { handle, program } of slicedPrograms(head, clauses)) {
       filters.push({ interface: at.interface, index: at.index, hook, action, handle, program });
     }
@@ -147,16 +152,17 @@ interface Numbered {
 /** One program with all clauses where it fits, else programs for slices of each clause. */
 function slicedPrograms(head: Head, clauses: readonly Clause[]): Numbered[] {
   const meant = clauses.filter((clause) => !isEmpty(clause, WHOLE));
-  if (meant.length === 0) return [];
+  // The head of a program that drops does something on its own (priority tags).
+  if (meant.length === 0 && !isDrop(head)) return [];
   const program = buildProgram(head, meant, WHOLE);
-  if (program.length <= MAX_PROGRAM) return [{ handle: handleOf(0, { addresses: 1, ports: 1 }), program }];
+  if (program.length <= MAX_PROGRAM) return [{ handle: handleOf(head, 0, { addresses: 1, ports: 1 }), program }];
   return clauses.flatMap((clause, i) => halve(head, clause, i + 1, WHOLE, { addresses: 1, ports: 1 }));
 }
 
 function halve(head: Head, clause: Clause, part: number, slice: Slice, path: Path): Numbered[] {
   if (isEmpty(clause, slice)) return [];
   const program = buildProgram(head, [clause], slice);
-  if (program.length <= MAX_PROGRAM) return [{ handle: handleOf(part, path), program }];
+  if (program.length <= MAX_PROGRAM) return [{ handle: handleOf(head, part, path), program }];
   const weight = clause.weigh(slice);
   const by = weight.ports > weight.addresses ? 'ports' : 'addresses';
   const [from, to] = slice[by];
@@ -174,14 +180,13 @@ function isEmpty(clause: Clause, slice: Slice): boolean {
 }
 
 /**
- * 31 bits: part (4), then either the address path (27 bits, where ports are not divided), or a mark, the address path (9) and the
- * port path (17).
+ * 32 bits: 1 for drop, part (4), then either 0 and the address path (26), or 1, the address path (9) and the port path (17).
  */
-function handleOf(part: number, { addresses, ports }: Path): number {
+function handleOf(head: Head, part: number, { addresses, ports }: Path): number {
   const fits = ports === 1 ? addresses < 1 << 26 : addresses < 1 << 9;
   if (!fits) throw new Error('the public addresses have too many different port lists to steer by; use equal lists');
   const slice = ports === 1 ? addresses : (1 << 26) | (addresses << 17) | ports;
-  return (part << 27) | slice;
+  return ((isDrop(head) ? DROP_HANDLES : 0) | (part << 27) | slice) >>> 0;
 }
 
 function buildProgram(head: Head, clauses: readonly Clause[], slice: Slice): Instruction[] {
@@ -189,16 +194,16 @@ function buildProgram(head: Head, clauses: readonly Clause[], slice: Slice): Ins
   const yes = asm.label('yes');
   const no = asm.label('no');
   emitHead(asm, head, yes, no);
+  if (clauses.length === 0) asm.ja(no);
   clauses.forEach((clause, i) => {
     const next = i + 1 < clauses.length ? asm.label('next clause') : no;
     clause.emit(asm, slice, yes, next);
     if (next !== no) asm.place(next);
   });
-  const drop = head.endsWith('drop');
   asm.place(yes);
-  asm.ret(drop ? TC_ACT_SHOT : MATCH);
+  asm.ret(isDrop(head) ? TC_ACT_SHOT : MATCH);
   asm.place(no);
-  asm.ret(drop ? UNSPEC : NO_MATCH);
+  asm.ret(isDrop(head) ? UNSPEC : NO_MATCH);
   return asm.assemble();
 }
 
