@@ -60,7 +60,7 @@ function checkNode() {
     fail(`Node ${process.versions.node} is too old: 20.19 or newer is needed`);
 }
 
-function systemPackages(purpose) {
+export function systemPackages(purpose) {
   const missing = Object.entries(NEEDS[purpose]).filter(([program]) => !has(program));
   if (missing.length === 0) return;
   const packages = [...new Set(missing.map(([, name]) => name))];

@@ -37,8 +37,19 @@ const RULES: Readonly<Record<string, readonly string[]>> = {
   service: ['contract', 'native.ts', 'control/index.ts', 'host/index.ts'],
   control: ['contract', 'native.ts', 'host/index.ts', 'service/index.ts'],
   // The daemon's own program, and the verbs: they start it, or speak with it by its API.
-  'main.ts': ['contract', 'native.ts', 'control/index.ts', 'host/index.ts', 'service/index.ts'],
-  cli: ['contract', 'cli.ts', 'main.ts', 'control/index.ts', 'host/index.ts', 'lab/index.ts'],
+  'main.ts': ['contract', 'native.ts', 'control', 'host/index.ts', 'service/index.ts'],
+  // control/index.ts loads everything; verbs that only ask the daemon take the small files beside it.
+  cli: [
+    'contract',
+    'cli.ts',
+    'main.ts',
+    'control/index.ts',
+    'control/client.ts',
+    'control/offline.ts',
+    'control/runtime-dir.ts',
+    'control/version.ts',
+    'host/index.ts',
+  ],
   'cli.ts': ['contract', 'cli'],
 };
 
