@@ -13,7 +13,7 @@
  * Errors are { error: string, errors?: string[] } with a fitting status code.
  */
 
-export type Phase = 'starting' | 'ready' | 'reloading' | 'stopping';
+export type Phase = 'starting' | 'ready' | 'stopping';
 
 export interface Status {
   readonly name: string;

@@ -11,7 +11,9 @@ import { once } from 'node:events';
 import { chmodSync, renameSync, rmSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { ConfigAnswer, ErrorAnswer, Flow, ReloadAnswer, RuleRow, Status } from '../contract/api.js';
-import { type FlowFilter, parsePrefix, protocolNumber } from './flows.js';
+import type { Prefix } from '../contract/plan.js';
+import { parsePrefix } from './address.js';
+import { type FlowFilter, protocolNumber } from './flows.js';
 
 const BODY_BYTES = 4096;
 const HEADER_BYTES = 8192;
@@ -228,12 +230,14 @@ function readFilter(query: URLSearchParams): FlowFilter {
   };
 }
 
-function readPrefix(query: URLSearchParams, key: string): { prefix: number; mask: number } | undefined {
+function readPrefix(query: URLSearchParams, key: string): Prefix | undefined {
   const text = query.get(key);
   if (text === null) return undefined;
-  const prefix = parsePrefix(text);
-  if (!prefix) throw new Refused(400, `${key} "${text}": an IPv4 address or prefix (192.0.2.1, 192.0.2.0/24)`);
-  return prefix;
+  try {
+    return parsePrefix(text);
+  } catch (error) {
+    throw new Refused(400, `${key}: ${(error as Error).message}`);
+  }
 }
 
 function readNumber(query: URLSearchParams, key: string, least: number, most: number): number | undefined {

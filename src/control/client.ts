@@ -6,17 +6,28 @@ import type { ErrorAnswer } from '../contract/api.js';
 
 const ANSWER_MS = 30_000;
 
+// `exit` is the code that the CLI ends with.
+
 /** Nobody answers on the socket. */
-export class NotRunning extends Error {}
+export class NotRunning extends Error {
+  readonly exit = 3;
+}
+
 /** The socket is there and not for us. */
-export class NotAllowed extends Error {}
+export class NotAllowed extends Error {
+  readonly exit = 77;
+}
+
 /** The daemon answered with an error. */
 export class ApiError extends Error {
+  readonly exit: number;
   readonly status: number;
   readonly errors: readonly string[];
   constructor(status: number, answer: ErrorAnswer) {
     super(answer.error);
     this.status = status;
+    // What was asked (400) or configured (422) is wrong, not the daemon.
+    this.exit = status === 400 || status === 422 ? 2 : 1;
     this.errors = answer.errors ?? [];
   }
 }

@@ -8,6 +8,7 @@
  * (timeout, state, bytes) may be a packet apart; what names the flow cannot be mixed from two flows.
  */
 import type { Flow, FlowTuple } from '../contract/api.js';
+import type { Prefix } from '../contract/plan.js';
 import {
   HEADER_BYTES,
   Header,
@@ -19,6 +20,7 @@ import {
   STATE_NAMES,
   type TableLayout,
 } from '../contract/table-layout.js';
+import { formatAddress } from './address.js';
 
 const TCP = 6;
 const ICMP = 1;
@@ -43,8 +45,8 @@ const PROTOCOL_NAMES: Readonly<Record<number, string>> = {
 /** Every field that is given must be equal. Addresses are int32 with a mask, as in the plan. */
 export interface FlowFilter {
   readonly proto?: number;
-  readonly src?: { readonly prefix: number; readonly mask: number };
-  readonly dst?: { readonly prefix: number; readonly mask: number };
+  readonly src?: Prefix;
+  readonly dst?: Prefix;
   readonly sport?: number;
   readonly dport?: number;
 }
@@ -52,35 +54,35 @@ export interface FlowFilter {
 /** The mapped table as control sees it. */
 export class TableReader {
   readonly layout: TableLayout;
-  private readonly words: Int32Array;
-  private readonly bytes: Float64Array;
-  private readonly header: Int32Array;
+  readonly #words: Int32Array;
+  readonly #bytes: Float64Array;
+  readonly #header: Int32Array;
 
   constructor(buffer: ArrayBuffer | SharedArrayBuffer, layout: TableLayout) {
     this.layout = layout;
-    this.words = new Int32Array(buffer);
-    this.bytes = new Float64Array(buffer, layout.rowsAt, layout.rows * (ROW_WORDS / 2));
-    this.header = new Int32Array(buffer, 0, HEADER_BYTES / 4);
+    this.#words = new Int32Array(buffer);
+    this.#bytes = new Float64Array(buffer, layout.rowsAt, layout.rows * (ROW_WORDS / 2));
+    this.#header = new Int32Array(buffer, 0, HEADER_BYTES / 4);
   }
 
   /** Rows below this have been used at least once. */
   get highWater(): number {
-    return Math.min(Atomics.load(this.header, Header.HIGH_WATER), this.layout.rows);
+    return Math.min(Atomics.load(this.#header, Header.HIGH_WATER), this.layout.rows);
   }
 
   get liveFlows(): number {
-    return Atomics.load(this.header, Header.LIVE_FLOWS);
+    return Atomics.load(this.#header, Header.LIVE_FLOWS);
   }
 
   get liveMappings(): number {
-    return Atomics.load(this.header, Header.LIVE_MAPPINGS);
+    return Atomics.load(this.#header, Header.LIVE_MAPPINGS);
   }
 
   /**
    * The flow in row `index`, or null when the row is free, dead at `now` (CLOCK_BOOTTIME seconds), or filtered out.
    */
   read(index: number, now: number, filter: FlowFilter = {}): Flow | null {
-    const words = this.words;
+    const words = this.#words;
     const at = this.layout.rowsAt / 4 + index * ROW_WORDS;
     for (let attempt = 0; attempt < 4; attempt++) {
       const generation = Atomics.load(words, at + Row.GENERATION);
@@ -94,8 +96,8 @@ export class TableReader {
       const ports1 = Atomics.load(words, at + Row.PORTS1);
       const expires = Atomics.load(words, at + Row.EXPIRES);
       const rule = Atomics.load(words, at + Row.RULE) & 0xffff;
-      const original = this.bytes[index * (ROW_WORDS / 2) + Row.BYTES0 / 2]!;
-      const reply = this.bytes[index * (ROW_WORDS / 2) + Row.BYTES1 / 2]!;
+      const original = this.#bytes[index * (ROW_WORDS / 2) + Row.BYTES0 / 2]!;
+      const reply = this.#bytes[index * (ROW_WORDS / 2) + Row.BYTES1 / 2]!;
       if (Atomics.load(words, at + Row.GENERATION) !== generation) continue;
       if (expires < now) return null;
       const proto = kind & 0xff;
@@ -123,7 +125,7 @@ export class TableReader {
   /** Live flows by protocol and state, e.g. { 'tcp ESTABLISHED': 3, 'udp ': 1 } as a map of maps. */
   countFlows(now: number): Map<string, Map<string, number>> {
     const counts = new Int32Array(256 * 16);
-    const words = this.words;
+    const words = this.#words;
     const end = this.highWater;
     let at = this.layout.rowsAt / 4;
     for (let index = 0; index < end; index++, at += ROW_WORDS) {
@@ -146,8 +148,8 @@ export class TableReader {
   /** Live and held mappings by outside address (int32), each [tcp, udp, icmp]. */
   countMappings(): Map<number, [number, number, number]> {
     const result = new Map<number, [number, number, number]>();
-    const words = this.words;
-    const end = Math.min(Atomics.load(this.header, Header.MAPPING_HIGH_WATER), this.layout.mappings);
+    const words = this.#words;
+    const end = Math.min(Atomics.load(this.#header, Header.MAPPING_HIGH_WATER), this.layout.mappings);
     let at = this.layout.mappingsAt / 4;
     for (let index = 0; index < end; index++, at += MAPPING_WORDS) {
       if ((words[at + MappingRow.GENERATION]! & 1) === 0) continue;
@@ -180,27 +182,9 @@ function tuple(proto: number, src: number, dst: number, ports: number): FlowTupl
   return addresses;
 }
 
-export function formatAddress(address: number): string {
-  return `${address >>> 24}.${(address >>> 16) & 255}.${(address >>> 8) & 255}.${address & 255}`;
-}
-
 /** `tcp`, `udp`, `icmp`, … or a number, as an IP protocol number; undefined when it is neither. */
 export function protocolNumber(text: string): number | undefined {
   if (/^\d{1,3}$/.test(text)) return Number(text) <= 255 ? Number(text) : undefined;
   const found = Object.entries(PROTOCOL_NAMES).find(([, name]) => name === text.toLowerCase());
   return found && Number(found[0]);
-}
-
-/** `192.0.2.1` or `192.0.2.0/24` as the plan's prefix; undefined when it is neither. */
-export function parsePrefix(text: string): { prefix: number; mask: number } | undefined {
-  const match = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})(?:\/(\d{1,2}))?$/.exec(text);
-  if (!match) return undefined;
-  const octets = match.slice(1, 5);
-  // 010 is 8 to some programs and 10 to others: refused, as everywhere in tungate.
-  if (octets.some((octet) => Number(octet) > 255 || (octet.length > 1 && octet.startsWith('0')))) return undefined;
-  const length = match[5] === undefined ? 32 : Number(match[5]);
-  if (length > 32) return undefined;
-  const mask = length === 0 ? 0 : (-1 << (32 - length)) | 0;
-  const address = octets.reduce((sum, octet) => (sum << 8) | Number(octet), 0);
-  return { prefix: address & mask, mask };
 }

@@ -3,11 +3,11 @@
  * written by the few lines below instead of a formatter of its own process.
  */
 import pino, { type Logger } from 'pino';
+import type { LOG_FORMATS, LOG_LEVELS } from './model.js';
 
 export type { Logger };
-export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as const;
-export type LogLevel = (typeof LOG_LEVELS)[number];
-export type LogFormat = 'auto' | 'text' | 'json';
+export type LogLevel = (typeof LOG_LEVELS)[number] | 'silent';
+export type LogFormat = (typeof LOG_FORMATS)[number];
 
 /** Where lines go: stderr, or a collector in tests. Called with whole lines. */
 export interface LogSink {
@@ -66,12 +66,12 @@ export function humanLine(line: string, colour: boolean): string {
 
 /** Synchronous: the line before a crash is the one that counts. A closed stderr must not end a router. */
 class StderrSink implements LogSink {
-  private readonly out = pino.destination({ fd: 2, sync: true });
+  readonly #out = pino.destination({ fd: 2, sync: true });
   constructor() {
-    this.out.on('error', () => {});
+    this.#out.on('error', () => {});
   }
   write(line: string): void {
-    this.out.write(line);
+    this.#out.write(line);
   }
 }
 

@@ -2,6 +2,7 @@
  * The runtime directory of one daemon, and who owns it.
  *
  *   /run/tungate/NAME/   api.sock (the API)   flows (the flow table)   undo (the journal)   pid (the owner)
+ *                        memory.json (rule and interface numbers that the flow table's rows carry)
  *
  * Two daemons in one directory would undo each other's kernel settings, so it is claimed first of all. The claim is the
  * file `pid`: "PID START", where START is the process' start time from /proc, because a number alone may belong to
@@ -21,6 +22,8 @@ export interface RuntimePaths {
   readonly flows: string;
   readonly undo: string;
   readonly pid: string;
+  /** Rule and interface numbers that the rows of `flows` carry. */
+  readonly memory: string;
 }
 
 /** sun_path holds 108 bytes, the last of them zero. */
@@ -40,7 +43,15 @@ export function runtimePaths(base?: string, name: string = DEFAULT_NAME): Runtim
       `${socket}: a unix socket's path has at most ${SOCKET_PATH_BYTES} bytes; choose a shorter --runtime-dir`,
     );
   }
-  return { name, dir, socket, flows: join(dir, 'flows'), undo: join(dir, 'undo'), pid: join(dir, 'pid') };
+  return {
+    name,
+    dir,
+    socket,
+    flows: join(dir, 'flows'),
+    undo: join(dir, 'undo'),
+    pid: join(dir, 'pid'),
+    memory: join(dir, 'memory.json'),
+  };
 }
 
 /** The flow table must not wait for a disk: true when `dir` is on tmpfs. */

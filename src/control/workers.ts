@@ -40,6 +40,8 @@ export interface WorkerSetOptions {
   /** One a worker; they stay the owner's. */
   readonly tunFds: readonly number[];
   readonly tableFile: string;
+  /** Rows of the table (`limits.flows`). */
+  readonly flows: number;
   readonly plan: Plan;
   readonly log: Logger;
   /** The TUN went away under a worker. Called once until `start` is called again. */
@@ -95,6 +97,10 @@ export class WorkerSet {
         lastWait: 0,
       };
     });
+  }
+
+  get size(): number {
+    return this.#seats.length;
   }
 
   get counters(): Float64Array[] {
@@ -182,9 +188,11 @@ export class WorkerSet {
     native.wakeClear(seat.wakeFd);
     const init: WorkerInit = {
       index: seat.index,
+      workers: this.#seats.length,
       tunFd: this.#tunFds[seat.index]!,
       wakeFd: seat.wakeFd,
       tableFile: this.#options.tableFile,
+      flows: this.#options.flows,
       counters: seat.counters,
       mailbox: shared,
       plan: this.#plan,
@@ -200,6 +208,9 @@ export class WorkerSet {
         if (message.kind === 'ready') {
           clearTimeout(late);
           seat.state = 'ready';
+          if (message.refused)
+            this.#options.log.warn(`the flow table of the last run was not taken: ${message.refused}`);
+          if (message.adopted > 0) this.#options.log.info(`took over ${message.adopted} live flows`);
           resolve();
         } else if (message.kind === 'link-lost') {
           if (this.#stopping) return;

@@ -1,0 +1,199 @@
+#!/usr/bin/env node
+/**
+ * The command line: a table of verbs. Each verb's work is in its own file under cli/, loaded when it is called, so that
+ * `tungate status` does not pay for what `tungate up` needs. Verbs talk to the daemon by its API only.
+ */
+import { Command, CommanderError, type OptionValues } from 'commander';
+import { CliError, Exit, type Options, talk, type VerbModule } from './cli/verb.js';
+
+interface Verb {
+  readonly name: string;
+  readonly arguments?: string;
+  readonly summary: string;
+  readonly details?: string;
+  readonly options?: readonly (readonly [flags: string, text: string])[];
+  readonly example: string;
+  /** Absent: made by the completion library. */
+  readonly load?: () => Promise<VerbModule>;
+}
+
+const JSON_OPTION = ['--json', 'print JSON'] as const;
+const CONFIG_OPTION = ['-c, --config <file>', 'config file (default: /etc/tungate/tungate.yaml)'] as const;
+const RUNTIME_OPTIONS = [
+  [
+    '--runtime-dir <dir>',
+    'where daemons keep their sockets and tables (default: TUNGATE_RUNTIME_DIR, then /run/tungate)',
+  ],
+  ['--name <name>', 'which daemon, a folder of the runtime directory (default: default)'],
+] as const;
+
+const VERBS: readonly Verb[] = [
+  {
+    name: 'up',
+    summary: 'run the router in the foreground; Ctrl-C or SIGTERM puts everything back',
+    details:
+      'SIGHUP reloads the config. SIGUSR2 ends and hands over: the TUN, the steering and the flows stay for the next "tungate up".',
+    options: [CONFIG_OPTION, ...RUNTIME_OPTIONS],
+    example: 'sudo tungate up -c tungate.yaml',
+    load: () => import('./cli/up.js'),
+  },
+  {
+    name: 'stop',
+    summary: 'stop the router and put the kernel back as it was',
+    options: [['--keep', 'hand over: leave TUN, steering and flows for the next start'], ...RUNTIME_OPTIONS],
+    example: 'tungate stop --keep && tungate up -c tungate.yaml',
+    load: () => import('./cli/stop.js'),
+  },
+  {
+    name: 'reload',
+    summary: 'read the config again; errors are shown and change nothing',
+    options: [JSON_OPTION, ...RUNTIME_OPTIONS],
+    example: 'tungate check -c tungate.yaml && tungate reload',
+    load: () => import('./cli/reload.js'),
+  },
+  {
+    name: 'check',
+    summary: 'say everything that is wrong with a config file',
+    details:
+      'Also says what this host lacks for it (an interface, an address). Needs no privilege and changes nothing.',
+    options: [CONFIG_OPTION, JSON_OPTION],
+    example: 'tungate check -c tungate.yaml',
+    load: () => import('./cli/check.js'),
+  },
+  {
+    name: 'init',
+    summary: 'write a commented config for this host',
+    details: 'Finds the uplink (the default route) and the private networks. "-c -" prints it.',
+    options: [CONFIG_OPTION, ['--force', 'overwrite the file']],
+    example: 'tungate init -c tungate.yaml',
+    load: () => import('./cli/init.js'),
+  },
+  {
+    name: 'status',
+    summary: 'what the router does now',
+    options: [JSON_OPTION, ...RUNTIME_OPTIONS],
+    example: 'tungate status --json | jq .flows',
+    load: () => import('./cli/status.js'),
+  },
+  {
+    name: 'flows',
+    summary: 'list live flows',
+    options: [
+      ['-p, --proto <protocol>', 'tcp, udp, icmp, … or a number'],
+      ['-s, --src <address>', 'source of the first packet, address or prefix'],
+      ['-d, --dst <address>', 'destination of the first packet, address or prefix'],
+      ['--sport <port>', 'source port of the first packet'],
+      ['--dport <port>', 'destination port of the first packet'],
+      ['--limit <n>', 'at most so many'],
+      ['-o, --output <format>', 'table, conntrack (as "conntrack -L" prints them) or json (default: table)'],
+      JSON_OPTION,
+      ...RUNTIME_OPTIONS,
+    ],
+    example: 'tungate flows -p tcp -s 172.22.161.0/24 -o conntrack',
+    load: () => import('./cli/flows.js'),
+  },
+  {
+    name: 'rules',
+    summary: 'list forwards and outbound rules with their counters',
+    options: [JSON_OPTION, ...RUNTIME_OPTIONS],
+    example: 'tungate rules',
+    load: () => import('./cli/rules.js'),
+  },
+  {
+    name: 'clean',
+    summary: 'undo what a crashed router left in the kernel',
+    options: [JSON_OPTION, ...RUNTIME_OPTIONS],
+    example: 'sudo tungate clean',
+    load: () => import('./cli/clean.js'),
+  },
+  {
+    name: 'doctor',
+    summary: 'check this host: kernel, privileges, firewall rules in the way; each with the remedy',
+    options: [CONFIG_OPTION, JSON_OPTION],
+    example: 'sudo tungate doctor -c tungate.yaml',
+    load: () => import('./cli/doctor.js'),
+  },
+  {
+    name: 'demo',
+    arguments: '[arguments...]',
+    summary: 'show the router at work on real traffic, in network namespaces of its own',
+    example: 'tungate demo',
+    load: () => import('./cli/demo.js'),
+  },
+  {
+    name: 'completion',
+    arguments: '<shell>',
+    summary: 'print the completion script for zsh, bash, fish or powershell',
+    example: 'tungate completion bash > /etc/bash_completion.d/tungate',
+  },
+  {
+    name: 'version',
+    summary: 'print the version',
+    options: [JSON_OPTION],
+    example: 'tungate version',
+    load: () => import('./cli/version.js'),
+  },
+];
+
+let exitCode = 0;
+
+async function main(argv: readonly string[]): Promise<void> {
+  const program = new Command('tungate');
+  program
+    .description('Userspace NAT router for Linux: SNAT, port forwards and hairpin on a TUN device.')
+    .exitOverride()
+    .showHelpAfterError('(tungate --help lists the verbs)')
+    .addHelpText('after', '\nExit codes: 0 ok, 1 failed, 2 usage or config, 3 daemon not running, 77 no privilege.');
+  const completing = argv[2] === 'completion' || argv[2] === 'complete';
+  for (const verb of VERBS) if (verb.load || !completing) addVerb(program, verb);
+  if (completing) {
+    // Costly, and of use to shells only. Its `complete` asks for what the table above says.
+    const { default: tab } = await import('@bomb.sh/tab/commander');
+    tab(program, { completionCommandName: 'completion' });
+  }
+  await program.parseAsync([...argv]);
+}
+
+function addVerb(program: Command, verb: Verb): void {
+  const command = program
+    .command(verb.name)
+    .summary(verb.summary)
+    .description(`${verb.summary[0]!.toUpperCase()}${verb.summary.slice(1)}.${verb.details ? `\n${verb.details}` : ''}`)
+    .addHelpText('after', `\nExample:\n  $ ${verb.example}`)
+    .showHelpAfterError(`(tungate ${verb.name} --help)`);
+  if (verb.arguments) command.argument(verb.arguments);
+  for (const [flags, text] of verb.options ?? []) command.option(flags, text);
+  command.action(async (...parameters: unknown[]) => {
+    const options = command.opts<OptionValues>() as Options;
+    const first = parameters[0];
+    const args = verb.arguments ? (Array.isArray(first) ? (first as string[]) : [String(first)]) : [];
+    if (!verb.load) throw new CliError(Exit.USAGE, `"${verb.name}" must be the first word: ${verb.example}`);
+    exitCode = (await (await verb.load()).run(options, args)) ?? Exit.OK;
+  });
+}
+
+/** Says what went wrong and returns the exit code for it. */
+function report(error: unknown): number {
+  if (error instanceof CommanderError) {
+    // commander has said it already; asking for help is no error, leaving out the verb is.
+    return error.exitCode === 0 ? Exit.OK : Exit.USAGE;
+  }
+  const known = error instanceof Error ? error : new Error(String(error));
+  talk(`tungate: ${known.message}`);
+  const lines = 'lines' in known ? known.lines : 'errors' in known ? known.errors : [];
+  if (Array.isArray(lines)) for (const line of lines) talk(String(line));
+  if (process.env.TUNGATE_DEBUG) talk(known.stack ?? '');
+  return 'exit' in known && typeof known.exit === 'number' ? known.exit : Exit.FAILED;
+}
+
+// A reader that had enough (`| head`) is no failure of ours.
+process.stdout.on('error', (error: NodeJS.ErrnoException) =>
+  process.exit(error.code === 'EPIPE' ? Exit.OK : Exit.FAILED),
+);
+
+try {
+  await main(process.argv);
+  process.exitCode = exitCode;
+} catch (error) {
+  process.exitCode = report(error);
+}

@@ -1,0 +1,28 @@
+/** `tungate flows`: the flow table, filtered by the daemon, in the reader's grammar. */
+import type { Flow } from '../contract/api.js';
+import { callText } from '../control/client.js';
+import { conntrackLine, flowTable } from './format-flows.js';
+import { CliError, Exit, type Options, pathsOf, talk, text } from './verb.js';
+
+const OUTPUTS = ['table', 'conntrack', 'json'];
+const FILTERS = ['proto', 'src', 'dst', 'sport', 'dport', 'limit'];
+
+export async function run(options: Options): Promise<undefined> {
+  const output = options.json ? 'json' : (text(options, 'output') ?? 'table');
+  if (!OUTPUTS.includes(output)) throw new CliError(Exit.USAGE, `-o ${output}: allowed are ${OUTPUTS.join(', ')}`);
+  const query = new URLSearchParams();
+  for (const key of FILTERS) {
+    const value = text(options, key);
+    if (value !== undefined) query.set(key, value);
+  }
+  const body = await callText(pathsOf(options).socket, 'GET', `/flows${query.size > 0 ? `?${query}` : ''}`);
+  if (output === 'json') {
+    process.stdout.write(body);
+    return;
+  }
+  const flows = JSON.parse(body) as Flow[];
+  process.stdout.write(
+    output === 'conntrack' ? flows.map((flow) => `${conntrackLine(flow)}\n`).join('') : flowTable(flows),
+  );
+  talk(`${flows.length} ${flows.length === 1 ? 'flow' : 'flows'}`);
+}

@@ -1,0 +1,147 @@
+/** What the API answers about rules, ports and packets, made when somebody asks. Pure: nothing here is kept. */
+import type { PoolStatus, RuleRow, Status } from '../contract/api.js';
+import { Counter, RuleCounter, ruleBase } from '../contract/counters.js';
+import type { Plan } from '../contract/plan.js';
+import { VERDICTS } from '../contract/verdict.js';
+import { formatAddress, formatPrefix } from './address.js';
+import type { TableReader } from './flows.js';
+import { PROTOCOLS, total } from './metrics.js';
+import type { Config, ForwardConfig, NatConfig } from './model.js';
+import { formatPorts } from './ports.js';
+
+type Counters = readonly Float64Array[];
+
+/** Forwards in the order of the file, then outbound rules in the order of matching. */
+export function ruleRows(config: Config, plan: Plan, counters: Counters): RuleRow[] {
+  const forwards = plan.forwards.map((rule, index) =>
+    ruleRow('forward', rule, describeForward(config.forwards[index]!), counters),
+  );
+  const nat = plan.nat.map((rule, index) => ruleRow('nat', rule, describeNat(config.nat[index]), counters));
+  return [...forwards, ...nat];
+}
+
+function ruleRow(
+  kind: RuleRow['kind'],
+  rule: { readonly id: number; readonly name: string; readonly origin: string },
+  what: string,
+  counters: Counters,
+): RuleRow {
+  const base = ruleBase(rule.id);
+  return {
+    id: rule.id,
+    kind,
+    name: rule.name,
+    origin: rule.origin,
+    what,
+    packetsIn: total(counters, base + RuleCounter.PACKETS_IN),
+    bytesIn: total(counters, base + RuleCounter.BYTES_IN),
+    packetsOut: total(counters, base + RuleCounter.PACKETS_OUT),
+    bytesOut: total(counters, base + RuleCounter.BYTES_OUT),
+    flows: total(counters, base + RuleCounter.FLOWS),
+    refused: total(counters, base + RuleCounter.REFUSED),
+  };
+}
+
+/** `tcp 30000-30099 → 172.22.161.20:8000-8099, from 198.51.100.0/24`. */
+export function describeForward(forward: ForwardConfig): string {
+  const { ports, target, offset, single, from } = forward;
+  const inside =
+    ports.length === 0
+      ? ''
+      : `:${single !== 0 ? single : formatPorts(ports.map(({ first, last }) => ({ first: first + offset, last: last + offset })))}`;
+  const where = forward.addresses.length > 0 ? ` on ${forward.addresses.map(formatAddress).join(', ')}` : '';
+  const source = from.length > 0 ? `, from ${from.map(formatPrefix).join(', ')}` : '';
+  const outside = ports.length === 0 ? '' : ` ${formatPorts(ports)}`;
+  return `${forward.protos.join('+')}${outside}${where} → ${formatAddress(target)}${inside}${source}`;
+}
+
+/** `udp from 172.22.161.40/32: not translated`. Undefined = the rule that every plan ends with. */
+export function describeNat(rule: NatConfig | undefined): string {
+  if (rule === undefined) return 'everything else';
+  const parts = [rule.protos.length === 0 ? 'all' : rule.protos.join('+')];
+  if (rule.from.length > 0) parts.push(`from ${rule.from.map(formatPrefix).join(', ')}`);
+  if (rule.to.length > 0) parts.push(`to ${rule.to.map(formatPrefix).join(', ')}`);
+  if (!rule.translate) return `${parts.join(' ')}: not translated`;
+  return rule.address === null ? parts.join(' ') : `${parts.join(' ')}: by ${formatAddress(rule.address)}`;
+}
+
+export function poolStatus(plan: Plan, table: TableReader | null): PoolStatus[] {
+  const used = table?.countMappings();
+  return plan.addresses.flatMap(({ address, poolSize }) =>
+    PROTOCOLS.map((protocol, index) => ({
+      address: formatAddress(address),
+      protocol,
+      used: used?.get(address)?.[index] ?? 0,
+      size: poolSize[index]!,
+    })),
+  );
+}
+
+export function traffic(counters: Counters): Pick<Status, 'packets' | 'bytes' | 'drops'> {
+  const drops = VERDICTS.flatMap(({ name, fate, sentence }, id) => {
+    const packets = fate === 'drop' ? total(counters, Counter.VERDICT + id) : 0;
+    return packets > 0 ? [{ reason: name, packets, sentence }] : [];
+  }).sort((a, b) => b.packets - a.packets);
+  return {
+    packets: {
+      received: total(counters, Counter.RX_PACKETS),
+      sent: total(counters, Counter.TX_PACKETS),
+      dropped: drops.reduce((sum, { packets }) => sum + packets, 0),
+    },
+    bytes: { received: total(counters, Counter.RX_BYTES), sent: total(counters, Counter.TX_BYTES) },
+    drops,
+  };
+}
+
+export function interfaces(plan: Plan): Pick<Status, 'uplinks' | 'lans'> {
+  return {
+    uplinks: plan.uplinks.map((uplink) => ({
+      interface: uplink.interface,
+      addresses: uplink.addresses.map((index) => formatAddress(plan.addresses[index]!.address)),
+    })),
+    lans: plan.lans.map((lan) => ({
+      interface: lan.interface,
+      subnet: formatPrefix(lan.subnet),
+      gateway: lan.gateway === 0 ? 'none' : formatAddress(lan.gateway),
+    })),
+  };
+}
+
+/** What one plan has and the other has not, in words for one log line; '' when only the generation differs. */
+export function planDifference(before: Plan, after: Plan): string {
+  const parts: string[] = [];
+  const named = (word: string, old: readonly { name: string }[], now: readonly { name: string }[]) => {
+    const gone = old.filter(({ name }) => !now.some((rule) => rule.name === name)).map(({ name }) => name);
+    const added = now.filter(({ name }) => !old.some((rule) => rule.name === name)).map(({ name }) => name);
+    if (added.length > 0) parts.push(`${word} added: ${few(added)}`);
+    if (gone.length > 0) parts.push(`${word} removed: ${few(gone)}`);
+    const changed = now.filter((rule) => {
+      const twin = old.find(({ name }) => name === rule.name);
+      return twin && text(twin) !== text(rule);
+    });
+    if (changed.length > 0) parts.push(`${word} changed: ${few(changed.map(({ name }) => name))}`);
+  };
+  for (const uplink of after.uplinks) {
+    const old = before.uplinks.find((item) => item.interface === uplink.interface);
+    const was = old ? addressesOf(before, old) : 'none';
+    const is = addressesOf(after, uplink);
+    if (was !== is) parts.push(`address of ${uplink.interface}: ${was} → ${is}`);
+  }
+  named('forwards', before.forwards, after.forwards);
+  named('nat rules', before.nat, after.nat);
+  if (text(before.routes) !== text(after.routes))
+    parts.push(`routes: ${before.routes.length} → ${after.routes.length}`);
+  if (text(before.lans) !== text(after.lans)) parts.push('LANs');
+  if (text(before.interfaces) !== text(after.interfaces)) parts.push('interfaces');
+  if (text(before.hostAddresses) !== text(after.hostAddresses)) parts.push("the host's addresses");
+  if (text(before.timeouts) !== text(after.timeouts)) parts.push('timeouts');
+  return parts.join('; ');
+}
+
+const text = (value: unknown) => JSON.stringify(value, (key, inner: unknown) => (key === 'origin' ? undefined : inner));
+const few = (names: readonly string[]) =>
+  names.length <= 3 ? names.join(', ') : `${names.slice(0, 3).join(', ')} and ${names.length - 3} more`;
+
+function addressesOf(plan: Plan, uplink: Plan['uplinks'][number]): string {
+  return uplink.addresses.map((index) => formatAddress(plan.addresses[index]!.address)).join(', ') || 'none';
+}

@@ -1,0 +1,150 @@
+/**
+ * The daemon: a router, its ears, and what they answer. `main.ts` starts one and waits for its end.
+ *
+ * The ears open before anything in the kernel is changed (a metrics address that is taken is a config error, and should
+ * cost nothing), answer `starting` until packets flow, and close after everything is put back, so that `tungate stop`
+ * and a second `tungate up` always meet somebody.
+ */
+import type { ConfigAnswer, Flow, ReloadAnswer, RuleRow, Status } from '../contract/api.js';
+import { native } from '../native.js';
+import { interfaces, poolStatus, ruleRows, traffic } from './answers.js';
+import { type Daemon as Answers, listenMetrics, listenSocket, Refused } from './api.js';
+import type { FlowFilter } from './flows.js';
+import { formatListen } from './listen.js';
+import type { Logger } from './log.js';
+import { Metrics } from './metrics.js';
+import type { Config } from './model.js';
+import { readTunDrops } from './proc.js';
+import type { Router } from './router.js';
+
+export class Daemon implements Answers {
+  readonly #router: Router;
+  readonly #log: Logger;
+  readonly #version: string;
+  readonly #startedAt = Date.now() / 1000;
+  readonly #metrics = new Metrics();
+  readonly #onStop: (keep: boolean) => void;
+  #closeSocket: (() => Promise<void>) | null = null;
+  #closeMetrics: (() => Promise<void>) | null = null;
+  #listening = 'off';
+
+  /** `onStop`: somebody asked for the end by the API. */
+  constructor(router: Router, log: Logger, version: string, onStop: (keep: boolean) => void) {
+    this.#router = router;
+    this.#log = log;
+    this.#version = version;
+    this.#onStop = onStop;
+  }
+
+  async listen(): Promise<void> {
+    this.#closeSocket = await listenSocket(this, this.#router.paths.socket);
+    await this.#listenMetrics(this.#router.config);
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([this.#closeMetrics?.(), this.#closeSocket?.()]);
+  }
+
+  async #listenMetrics(config: Config): Promise<void> {
+    const where = formatListen(config.metrics.listen);
+    if (where === this.#listening) return;
+    const { listen } = config.metrics;
+    const close = listen && (await listenMetrics(this, listen.host, listen.port));
+    await this.#closeMetrics?.();
+    this.#closeMetrics = close;
+    this.#listening = where;
+  }
+
+  // ---- What the API asks.
+
+  status(): Status {
+    const router = this.#router;
+    const { plan } = router.compiled;
+    const workers = router.workers;
+    return {
+      name: router.paths.name,
+      version: this.#version,
+      pid: process.pid,
+      phase: router.phase,
+      uptimeSeconds: Date.now() / 1000 - this.#startedAt,
+      config: {
+        file: router.config.file,
+        generation: plan.generation,
+        loadedAt: new Date(router.loadedAt * 1000).toISOString(),
+        lastErrors: router.lastReload.errors,
+      },
+      problems: router.problems,
+      ...interfaces(plan),
+      tun: router.config.tun.name,
+      workers: workers?.status() ?? [],
+      flows: { live: router.table?.liveFlows ?? 0, limit: router.config.limits.flows },
+      pools: poolStatus(plan, router.table),
+      ...traffic(workers?.counters ?? []),
+    };
+  }
+
+  *flows(filter: FlowFilter): Generator<Flow> {
+    const table = this.#router.table;
+    if (!table) return;
+    const now = nowSeconds();
+    // The mark may rise while a slow reader takes his time; what came after he asked is not his.
+    for (let index = 0, end = table.highWater; index < end && this.#router.table === table; index++) {
+      const flow = table.read(index, now, filter);
+      if (flow) yield flow;
+    }
+  }
+
+  endFlows(flows: readonly { index: number; generation: number }[]): Promise<number> {
+    const workers = this.#router.workers;
+    if (!workers || this.#router.phase !== 'ready') throw new Refused(409, `the router is ${this.#router.phase}`);
+    return workers.endFlows(flows);
+  }
+
+  rules(): RuleRow[] {
+    const router = this.#router;
+    return ruleRows(router.config, router.compiled.plan, router.workers?.counters ?? []);
+  }
+
+  async metrics(): Promise<{ contentType: string; text: string }> {
+    const router = this.#router;
+    const workers = router.workers?.status() ?? [];
+    const text = await this.#metrics.scrape({
+      version: this.#version,
+      startedAt: this.#startedAt,
+      plan: router.compiled.plan,
+      lastReload: { ok: router.lastReload.errors.length === 0, at: router.lastReload.at },
+      problems: router.problems.length,
+      counters: router.workers?.counters ?? [],
+      busy: workers.map(({ busy }) => busy),
+      restarts: workers.map(({ restarts }) => restarts),
+      table: router.table,
+      now: nowSeconds(),
+      tunDrops: readTunDrops(router.config.tun.name),
+    });
+    return { contentType: this.#metrics.contentType, text };
+  }
+
+  config(): ConfigAnswer {
+    const { config, compiled } = this.#router;
+    return { file: config.file, generation: compiled.plan.generation, config };
+  }
+
+  reload(): Promise<ReloadAnswer> {
+    return this.#router.reload(async (next) => {
+      try {
+        await this.#listenMetrics(next);
+      } catch (error) {
+        throw new Refused(422, (error as Error).message);
+      }
+      this.#log.level = next.log.level;
+    });
+  }
+
+  stop(keep: boolean): void {
+    this.#onStop(keep);
+  }
+}
+
+function nowSeconds(): number {
+  return Math.floor(native.boottime() / 1000);
+}

@@ -1,0 +1,405 @@
+/**
+ * The running router: one config brought to one host, and kept there while both change.
+ *
+ * Theory of operation. Everything that changes the router (start, reload, news from the kernel, a lost TUN, stop) runs
+ * one after the other through `#exclusive`: no two of them ever see each other's half. Each of them compiles config and
+ * world anew and brings the difference to the engine and the kernel; there is no other way to change something.
+ *
+ * Order, so that at every moment no private source leaves (REQ-41), the host never answers on a claimed port (REQ-67)
+ * and no port has two owners (REQ-65):
+ *   start    TUN → workers → reserved ports → steering (LANs first) → public addresses that only the TUN has
+ *   change   reserved ports → plan to the workers → steering (swapped in place) → addresses
+ *   stop     addresses → steering (LANs last) → workers → everything else from the journal
+ * The engine learns a claim before the filters do; the filters are there before the kernel answers ARP for an address.
+ * All kernel changes are in the journal before they are made. A start that fails undoes what it did.
+ *
+ * Hand-over (`stop(true)`) leaves TUN, steering, journal and flow table; so does a crash. The next start finds the journal
+ * and continues: same device, same filters, same rows, and the same rule and interface numbers (`memory`), which the rows
+ * carry. If the kernel refuses a change while running (an interface vanished in between), it is tried again from a new
+ * snapshot until it succeeds.
+ */
+import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { isDeepStrictEqual } from 'node:util';
+import type { Phase, ReloadAnswer } from '../contract/api.js';
+import type { Steering } from '../contract/steering.js';
+import { tableLayout } from '../contract/table-layout.js';
+import type { World } from '../contract/world.js';
+import {
+  applySteering,
+  Journal,
+  Netlink,
+  readWorld,
+  removeSteering,
+  reservePorts,
+  setTunAddresses,
+  setupTun,
+  type Tun,
+  verifySteering,
+  type WorldWatch,
+  watchWorld,
+} from '../host/index.js';
+import { native } from '../native.js';
+import { formatAddress } from './address.js';
+import { planDifference } from './answers.js';
+import { Refused } from './api.js';
+import { compile } from './compile.js';
+import type { Compiled, Memory } from './compiled.js';
+import { loadConfig } from './config.js';
+import { formatError } from './errors.js';
+import { TableReader } from './flows.js';
+import type { Logger } from './log.js';
+import type { Config } from './model.js';
+import type { RuntimePaths } from './runtime-dir.js';
+import { type Swapped, WorkerSet } from './workers.js';
+
+/** Filters that somebody deleted are put back within this time. */
+const VERIFY_MS = 5000;
+const RETRY_MS = 1000;
+
+const NO_FLOWS: Swapped = { stayed: 0, moved: 0, ended: 0 };
+
+export interface RouterOptions {
+  readonly paths: RuntimePaths;
+  readonly config: Config;
+  readonly log: Logger;
+}
+
+export class Router {
+  phase: Phase = 'starting';
+  config: Config;
+  loadedAt = Date.now() / 1000;
+  lastReload: { at: number; errors: readonly string[] };
+  table: TableReader | null = null;
+  readonly paths: RuntimePaths;
+  #compiled!: Compiled;
+  #world!: World;
+  #workers: WorkerSet | null = null;
+  #tun: Tun | null = null;
+  #steering: Steering | null = null;
+  #watch: WorldWatch | null = null;
+  #timer: NodeJS.Timeout | undefined;
+  #retry: NodeJS.Timeout | undefined;
+  #queue: Promise<unknown> = Promise.resolve();
+  #notes: string[] = [];
+  #trouble = '';
+  readonly #log: Logger;
+  readonly #nl: Netlink;
+  readonly #journal: Journal;
+
+  /** Opens the journal and looks at the host; changes nothing. */
+  constructor(options: RouterOptions) {
+    this.paths = options.paths;
+    this.config = options.config;
+    this.#log = options.log;
+    this.lastReload = { at: this.loadedAt, errors: [] };
+    this.#nl = new Netlink();
+    this.#journal = new Journal(this.paths.undo);
+    this.#world = readWorld(this.#nl);
+    const memory = this.adopts ? readMemory(this.paths.memory) : null;
+    this.#compiled = compile(this.config, this.#world, memory ? { memory } : undefined);
+  }
+
+  /** True when an earlier run left its TUN and steering here. */
+  get adopts(): boolean {
+    return this.#journal.changes.length > 0;
+  }
+
+  get compiled(): Compiled {
+    return this.#compiled;
+  }
+
+  get world(): World {
+    return this.#world;
+  }
+
+  get workers(): WorkerSet | null {
+    return this.#workers;
+  }
+
+  get problems(): string[] {
+    return [
+      ...this.#compiled.problems,
+      ...this.#compiled.fatal,
+      ...this.#notes,
+      ...(this.#trouble ? [this.#trouble] : []),
+    ];
+  }
+
+  // ---- Start.
+
+  /** Returns when packets flow. On any error everything is put back. */
+  start(): Promise<void> {
+    return this.#exclusive(async () => {
+      try {
+        await this.#start();
+      } catch (error) {
+        this.phase = 'stopping';
+        await this.#tearDown(false);
+        throw error;
+      }
+    });
+  }
+
+  async #start(): Promise<void> {
+    const compiled = this.#compiled;
+    if (this.adopts) this.#log.info('an earlier run left its TUN and steering here; going on with them');
+    const queues = this.config.workers || Math.max(1, availableParallelism() - 1);
+    this.#tun = setupTun(
+      this.#nl,
+      { name: this.config.tun.name, queues, addresses: this.#keptAddresses() },
+      this.#journal,
+    );
+    this.#workers = new WorkerSet({
+      tunFds: this.#tun.fds,
+      tableFile: this.paths.flows,
+      flows: this.config.limits.flows,
+      plan: compiled.plan,
+      log: this.#log,
+      onLinkLost: (message) => this.#linkLost(message),
+    });
+    this.#saveMemory();
+    await this.#workers.start();
+    const layout = tableLayout(this.config.limits.flows);
+    this.table = new TableReader(native.mapFile(this.paths.flows, layout.bytes).buffer, layout);
+    reservePorts(compiled.reservedPorts, this.#journal);
+    this.#steer();
+    setTunAddresses(this.#nl, this.#tun, compiled.tunAddresses, this.#journal);
+    this.#watch = watchWorld(
+      (world) => void this.#worldChanged(world),
+      (error) => this.#log.error({ err: error }, "cannot read the kernel's tables"),
+      this.#world,
+    );
+    this.#timer = setInterval(() => void this.#verify(), VERIFY_MS);
+    this.#timer.unref();
+    this.phase = 'ready';
+    for (const problem of this.problems) this.#log.warn(problem);
+  }
+
+  /** Addresses that the TUN holds from the earlier run and is to hold on: they must not vanish for a moment. */
+  #keptAddresses(): number[] {
+    const held = this.#journal.changes.flatMap((change) => (change.kind === 'address' ? [change.address] : []));
+    return this.#compiled.tunAddresses.filter((address) => held.includes(formatAddress(address)));
+  }
+
+  #steer(): void {
+    const steering = { ...this.#compiled.steering, tun: this.#tun!.index };
+    const report = applySteering(this.#nl, steering, this.#journal);
+    this.#steering = steering;
+    for (const [word, lines] of Object.entries(report) as [string, readonly string[]][]) {
+      for (const line of lines) this.#log.debug(`steering: ${word}: ${line}`);
+    }
+    if (report.vanished.length > 0)
+      throw new Error(`${report.vanished.join(', ')} vanished while its filters were set`);
+  }
+
+  // ---- Change.
+
+  /**
+   * Reads the config again. Throws Refused, with every error, when it is not taken: then nothing has changed.
+   * `adopt` is called when it is known to be right, before it comes into force; it may throw Refused too.
+   */
+  reload(adopt: (next: Config) => Promise<void> = async () => {}): Promise<ReloadAnswer> {
+    return this.#exclusive(async () => {
+      if (this.phase !== 'ready') throw new Refused(409, `the router is ${this.phase}`);
+      const result = loadConfig(this.config.file);
+      this.lastReload = { at: Date.now() / 1000, errors: [] };
+      try {
+        if ('errors' in result)
+          throw new Refused(422, `${this.config.file}: the config has errors`, result.errors.map(formatError));
+        const world = readWorld(this.#nl);
+        const next = compile(result.config, world, this.#compiled);
+        if (next.fatal.length > 0) throw new Refused(422, `${this.config.file}: does not fit this host`, next.fatal);
+        await adopt(result.config);
+        this.#notes = laterChanges(this.config, result.config);
+        // What takes effect at the next start only must not look as if it had.
+        const { limits, workers, tun } = this.config;
+        this.config = { ...result.config, limits: { ...result.config.limits, flows: limits.flows }, workers, tun };
+        this.loadedAt = Date.now() / 1000;
+        const before = this.#compiled.plan.generation;
+        const flows = await this.#apply(compile(this.config, world, this.#compiled), world, 'reload');
+        for (const note of this.#notes) this.#log.warn(note);
+        const { generation } = this.#compiled.plan;
+        return { generation, changed: generation !== before, flows, problems: this.problems };
+      } catch (error) {
+        const lines = error instanceof Refused && error.errors.length > 0 ? error.errors : [(error as Error).message];
+        this.lastReload = { ...this.lastReload, errors: lines };
+        this.#log.error(`reload refused, the old config stays: ${lines.join('; ')}`);
+        throw error;
+      }
+    });
+  }
+
+  #worldChanged(world: World): Promise<void> {
+    return this.#exclusive(async () => {
+      if (this.phase !== 'ready') return;
+      const before = this.problems;
+      try {
+        await this.#apply(compile(this.config, world, this.#compiled), world, 'the host changed');
+        this.#trouble = '';
+      } catch (error) {
+        this.#trouble = (error as Error).message;
+        this.#log.error(
+          { err: error },
+          `the host changed and the router cannot follow yet; trying again in ${RETRY_MS / 1000} s`,
+        );
+        this.#again();
+      }
+      const now = this.problems;
+      for (const problem of now) if (!before.includes(problem)) this.#log.warn(problem);
+      for (const problem of before) if (!now.includes(problem)) this.#log.info(`no longer: ${problem}`);
+    });
+  }
+
+  /** From a new snapshot, in a while. */
+  #again(): void {
+    clearTimeout(this.#retry);
+    this.#retry = setTimeout(() => {
+      if (this.#tun) void this.#worldChanged(readWorld(this.#nl));
+      else void this.#linkLost('it could not be made again');
+    }, RETRY_MS);
+    this.#retry.unref();
+  }
+
+  /** Brings `next` to engine and kernel where it differs from what is there. */
+  async #apply(next: Compiled, world: World, why: string): Promise<Swapped> {
+    const before = this.#compiled;
+    const samePlan = isDeepStrictEqual({ ...next.plan, generation: 0 }, { ...before.plan, generation: 0 });
+    const difference = samePlan ? '' : planDifference(before.plan, next.plan);
+    let flows = NO_FLOWS;
+    this.#world = world;
+    reservePorts(next.reservedPorts, this.#journal);
+    if (samePlan) this.#compiled = { ...next, plan: before.plan, memory: before.memory };
+    else {
+      this.#compiled = next;
+      this.#saveMemory();
+      flows = await this.#workers!.setPlan(next.plan);
+      this.#log.info(
+        `${why}: ${difference || 'details of the plan'}; generation ${next.plan.generation}, flows: ${flows.stayed} stayed, ${flows.moved} moved, ${flows.ended} ended`,
+      );
+    }
+    if (!isDeepStrictEqual({ ...next.steering, tun: this.#tun!.index }, this.#steering)) this.#steer();
+    setTunAddresses(this.#nl, this.#tun!, next.tunAddresses, this.#journal);
+    return flows;
+  }
+
+  /** Puts back what somebody else took away (a `tc qdisc del` by hand, a network manager). */
+  #verify(): Promise<void> {
+    return this.#exclusive(async () => {
+      if (this.phase !== 'ready' || !this.#tun || !this.#steering) return;
+      try {
+        const missing = verifySteering(this.#nl, this.#steering, this.#journal);
+        if (missing.length === 0) return;
+        this.#log.warn(`somebody changed the steering; putting it back: ${missing.join('; ')}`);
+        this.#steer();
+      } catch (error) {
+        this.#log.error({ err: error }, 'cannot check the steering');
+      }
+    });
+  }
+
+  /** The TUN was deleted under us: a new one, new descriptors for the workers, filters that lead to it. */
+  #linkLost(message: string): Promise<void> {
+    return this.#exclusive(async () => {
+      if (this.phase !== 'ready') return;
+      this.#log.error(`${this.config.tun.name} is gone (${message}); making it again`);
+      try {
+        await this.#workers!.stop();
+        this.#closeTun();
+        const queues = this.#workers!.size;
+        this.#tun = setupTun(this.#nl, { name: this.config.tun.name, queues, addresses: [] }, this.#journal);
+        await this.#workers!.start(this.#tun.fds);
+        this.#steer();
+        setTunAddresses(this.#nl, this.#tun, this.#compiled.tunAddresses, this.#journal);
+        this.#trouble = '';
+        this.#log.info(`${this.config.tun.name} is back; flows are kept`);
+      } catch (error) {
+        this.#trouble = (error as Error).message;
+        this.#closeTun();
+        this.#log.error({ err: error }, `cannot make ${this.config.tun.name} again; trying in ${RETRY_MS / 1000} s`);
+        this.#again();
+      }
+    });
+  }
+
+  // ---- Stop.
+
+  /** Puts everything back, or with `keep` leaves TUN, steering and flows. Returns what could not be put back. */
+  stop(keep: boolean): Promise<readonly string[]> {
+    this.phase = 'stopping';
+    return this.#exclusive(() => this.#tearDown(keep));
+  }
+
+  async #tearDown(keep: boolean): Promise<readonly string[]> {
+    clearInterval(this.#timer);
+    clearTimeout(this.#retry);
+    this.#watch?.close();
+    if (!keep) {
+      // Each step by itself: what fails here is tried once more from the journal.
+      this.#attempt(() => this.#tun && setTunAddresses(this.#nl, this.#tun, [], this.#journal));
+      this.#attempt(() => removeSteering(this.#nl, this.#journal));
+    }
+    await this.#workers?.stop();
+    this.#workers?.close();
+    this.#closeTun();
+    this.table = null;
+    let failed: readonly string[] = [];
+    if (keep) this.#journal.close();
+    else {
+      const report = this.#journal.undoAll(this.#nl);
+      for (const line of report.left) this.#log.warn(`left as it is: ${line}`);
+      failed = report.failed;
+      rmSync(this.paths.flows, { force: true });
+      rmSync(this.paths.memory, { force: true });
+    }
+    this.#nl.close();
+    return failed;
+  }
+
+  #attempt(act: () => unknown): void {
+    try {
+      act();
+    } catch (error) {
+      this.#log.warn({ err: error }, 'while stopping');
+    }
+  }
+
+  #closeTun(): void {
+    for (const fd of this.#tun?.fds ?? []) native.closeFd(fd);
+    this.#tun = null;
+  }
+
+  /** Runs `act` after everything that was asked for before it. */
+  #exclusive<T>(act: () => Promise<T>): Promise<T> {
+    const mine = this.#queue.then(act);
+    this.#queue = mine.catch(() => {});
+    return mine;
+  }
+
+  #saveMemory(): void {
+    const draft = `${this.paths.memory}.new`;
+    writeFileSync(draft, JSON.stringify(this.#compiled.memory), { mode: 0o640 });
+    renameSync(draft, this.paths.memory);
+  }
+}
+
+/** What the last run knew, or null: then numbers start anew, and the engine decides every flow again. */
+function readMemory(file: string): Memory | null {
+  try {
+    return JSON.parse(readFileSync(file, 'utf8')) as Memory;
+  } catch {
+    return null;
+  }
+}
+
+/** Keys that a running router cannot change, in words. */
+function laterChanges(now: Config, next: Config): string[] {
+  const later: string[] = [];
+  const say = (key: string, was: unknown, is: unknown) => {
+    if (was !== is) later.push(`${key}: ${String(is)} takes effect at the next start (now ${String(was)})`);
+  };
+  say('limits.flows', now.limits.flows, next.limits.flows);
+  say('workers', now.workers || 'auto', next.workers || 'auto');
+  say('tun.name', now.tun.name, next.tun.name);
+  return later;
+}
