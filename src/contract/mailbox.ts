@@ -42,6 +42,8 @@ export type FromWorker =
 /** Handed to a worker at birth, as workerData. Descriptors belong to the process; control closes them. */
 export interface WorkerInit {
   readonly index: number;
+  /** How many workers share the table. */
+  readonly workers: number;
   /** TUN queue of this worker. */
   readonly tunFd: number;
   readonly wakeFd: number;

@@ -49,7 +49,7 @@ export class Sweeper {
   readonly #table: FlowTable;
   #row = 0;
   #mapping = 0;
-  /** Flows and mappings ended by time. */
+  /** Flows and mappings ended by time since the reader set these to 0. */
   flows = 0;
   mappings = 0;
 

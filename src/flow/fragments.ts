@@ -35,7 +35,7 @@ export class Fragments {
   #head = 0;
   #count = 0;
   #write = 0;
-  /** Fragments that gave way to others, and that waited in vain. */
+  /** Fragments that gave way to others, and that waited in vain, since the reader set these to 0. */
   evicted = 0;
   expired = 0;
 
@@ -91,11 +91,12 @@ export class Fragments {
 
   /** Keeps a copy of a later fragment until its first comes. `data[off…off+len)` is the packet from its IP header on. */
   hold(src: number, dst: number, idProto: number, data: Uint8Array, off: number, len: number, now: number): void {
-    if (this.#write + len > HELD_BYTES) this.#write = 0;
-    while (this.#count > 0 && (this.#count === HELD_SLOTS || this.#overlapsHead(len))) {
-      if (this.#heldLen[this.#head]! > 0) this.evicted++;
-      this.#dropHead();
+    if (this.#write + len > HELD_BYTES) {
+      // What lies between here and the end is the oldest there is; behind it the head would no longer be the next to meet.
+      while (this.#count > 0 && this.#heldAt[this.#head]! >= this.#write) this.#evictHead();
+      this.#write = 0;
     }
+    while (this.#count > 0 && (this.#count === HELD_SLOTS || this.#overlapsHead(len))) this.#evictHead();
     const slot = (this.#head + this.#count) % HELD_SLOTS;
     this.#heldKey[slot * 3] = src;
     this.#heldKey[slot * 3 + 1] = dst;
@@ -141,6 +142,11 @@ export class Fragments {
       if (!empty) this.expired++;
       this.#dropHead();
     }
+  }
+
+  #evictHead(): void {
+    if (this.#heldLen[this.#head]! > 0) this.evicted++;
+    this.#dropHead();
   }
 
   #dropHead(): void {

@@ -130,6 +130,11 @@ export class Mappings {
     return this.words[mapping * MAPPING_WORDS + MappingRow.COUNT] === 0;
   }
 
+  /** Without flows, is its port still kept for its inside endpoint? (A mapping that was just made is not.) */
+  isHeldAt(mapping: number, now: number): boolean {
+    return this.words[mapping * MAPPING_WORDS + MappingRow.EXPIRES]! >= now;
+  }
+
   isShared(mapping: number): boolean {
     return ((this.words[mapping * MAPPING_WORDS + MappingRow.META]! >>> 8) & 15) === MappingKind.SHARED_PORT;
   }

@@ -1,0 +1,330 @@
+/**
+ * Stage 4, admit: the slow path, for packets that match found no flow for.
+ *
+ * Steps: 1 what has no tuple of its own (fragments, ICMP errors, other ICMP) follows what it belongs to. 2 Under the lock,
+ * the lookup again: an earlier packet of this batch, or another worker, may have made the flow. 3 `policy/` decides.
+ * 4 A port is claimed where the decision needs one. 5 The row is written; from here on the packet is like any other.
+ *
+ * Everything here may be slow (about a microsecond) and may refuse; nothing here evicts a live flow. Closed TCP flows give
+ * way when a pool or the table runs short (REQ-12).
+ */
+import type { Batch } from '../batch.js';
+import { Counter, RuleCounter, ruleBase } from '../contract/counters.js';
+import { Filtering, Mapping, Proto } from '../contract/plan.js';
+import { MappingKind, ROW_WORDS, Row, RowFlag, STATE_MASK, STATE_SHIFT, State } from '../contract/table-layout.js';
+import { VERDICTS, Verdict } from '../contract/verdict.js';
+import { holdTime, lifetime } from '../flow/expiry.js';
+import { protoIndex } from '../flow/mappings.js';
+import { tcpBirth } from '../flow/tcp-state.js';
+import { Action } from '../policy/decide.js';
+import { addDelta, delta32 } from '../wire/checksum.js';
+import { IcmpType, Unreachable } from '../wire/icmp.js';
+import { IPPROTO } from '../wire/ipv4.js';
+import { ACK, FIN, RST, SYN } from '../wire/tcp.js';
+import type { Engine } from './engine.js';
+import { laterFragment } from './fragment.js';
+import { icmpError } from './icmp.js';
+import { Flag, NO_TUPLE, TCP_FLAGS_SHIFT } from './parse.js';
+import { replyError } from './reply.js';
+import { UNANSWERED_SECONDS } from './rewrite.js';
+
+/** Tries to find a port that endpoint-dependent flows, or a client with a taken source port, can share. */
+const PORT_TRIES = 64;
+/** Closed flows that give way for one new one, at most: a bounded pause. */
+const RECLAIM_TRIES = 256;
+const DROPS = Uint8Array.from(VERDICTS, (v) => (v.fate === 'drop' ? 1 : 0));
+
+/** Gives every pending slot in [from, count) that has no handle either a handle or a verdict. */
+export function admit(engine: Engine, batch: Batch, from: number, now: number): void {
+  const count = batch.count;
+  for (let i = from; i < count; i++) {
+    if (batch.verdict[i] !== Verdict.PENDING || batch.handle[i]! >= 0) continue;
+    batch.verdict[i] = admitOne(engine, batch, i, now);
+  }
+}
+
+function admitOne(engine: Engine, batch: Batch, i: number, now: number): number {
+  const flags = batch.flags[i]!;
+  if ((flags & NO_TUPLE) !== 0) {
+    if ((flags & Flag.LATER_FRAGMENT) !== 0) return laterFragment(engine, batch, i, now);
+    if ((flags & Flag.ICMP_ERROR) !== 0) return icmpError(engine, batch, i);
+    return engine.policy.isHost(batch.dst[i]!) ? Verdict.PUNT : Verdict.ICMP_TYPE;
+  }
+  const { lock } = engine.table;
+  lock.acquire();
+  const verdict = newFlow(engine, batch, i, now);
+  lock.release();
+  if (DROPS[verdict] && verdict !== Verdict.PENDING) refused(engine, batch, i, verdict);
+  return verdict;
+}
+
+/** Step 2 to 5. Lock held. */
+function newFlow(engine: Engine, batch: Batch, i: number, now: number): number {
+  const { table, decision: d, policy } = engine;
+  const src = batch.src[i]!;
+  const dst = batch.dst[i]!;
+  const ports = batch.ports[i]!;
+  const proto = batch.proto[i]!;
+  const known = table.find(src, dst, ports, proto);
+  if (known >= 0) {
+    const row = known >>> 1;
+    if (table.rows[row * ROW_WORDS + Row.EXPIRES]! >= now) {
+      batch.handle[i] = known;
+      batch.generation[i] = table.rows[row * ROW_WORDS]!;
+      return Verdict.PENDING;
+    }
+    end(engine, row, now);
+  }
+
+  const index = proto === IPPROTO.TCP || proto === IPPROTO.UDP || proto === IPPROTO.ICMP ? protoIndex(proto) : -1;
+  policy.decide(d, src, dst, ports >>> 16, ports & 0xffff, index);
+  if (d.action === Action.NONE) return d.verdict;
+  const tcpFlags = (batch.flags[i]! >>> TCP_FLAGS_SHIFT) & 0xff;
+  if (proto === IPPROTO.TCP && !mayBegin(tcpFlags, d.action)) return Verdict.NO_STATE;
+  // An answer to a query that nobody asked.
+  if (index === Proto.ICMP && ports >>> 16 === 0) return d.action === Action.POOL && policy.isHost(dst) ? Verdict.PUNT : Verdict.NO_STATE;
+
+  const f = engine.newFlow;
+  f.proto = proto;
+  f.state = 0;
+  f.flags = proto === IPPROTO.TCP ? tcpBirth(tcpFlags) : 0;
+  f.src0 = src;
+  f.dst0 = dst;
+  f.ports0 = ports;
+  f.mapping = 0;
+  f.rule = d.rule;
+  let verdict: number;
+  if (d.action === Action.PLAIN) verdict = plain(engine);
+  else if (d.action === Action.SNAT) verdict = sourceNat(engine, index, dst, ports & 0xffff, now);
+  else if (d.action === Action.POOL) verdict = toPool(engine, index, now);
+  else verdict = destinationNat(engine, index, now);
+  if (verdict !== Verdict.PENDING) return verdict;
+  return write(engine, batch, i, index, now);
+}
+
+/** May a TCP segment begin a flow? A SYN always; a plain segment where the way is known without state (picked up). */
+function mayBegin(flags: number, action: number): boolean {
+  if ((flags & SYN) !== 0) return (flags & ACK) === 0;
+  return (flags & (RST | FIN)) === 0 && action !== Action.POOL;
+}
+
+/** Routed without rewrite: side 1's tuple is the reverse. */
+function plain(engine: Engine): number {
+  const f = engine.newFlow;
+  f.src1 = f.dst0;
+  f.dst1 = f.src0;
+  f.ports1 = (f.ports0 << 16) | (f.ports0 >>> 16);
+  f.flags |= RowFlag.PLAIN;
+  f.out0 = engine.decision.out0;
+  f.out1 = engine.decision.out1;
+  return Verdict.PENDING;
+}
+
+/**
+ * Source to P:p. Fills side 1's destination; its source is (`remote`, `remotePort`), what the answer will come from.
+ * `f.mapping` is set and joined when the port is the pool's.
+ */
+function sourceNat(engine: Engine, index: number, remote: number, remotePort: number, now: number): number {
+  const { table, decision: d, newFlow: f, plan } = engine;
+  const { mappings } = table;
+  const address = plan.addresses[d.address]!.address;
+  const x = f.ports0 >>> 16;
+  f.src1 = remote;
+  f.dst1 = address;
+  f.out0 = d.out0;
+  f.out1 = d.out1;
+  if (d.staticPort >= 0) {
+    f.ports1 = (remotePort << 16) | d.staticPort;
+    return Verdict.PENDING;
+  }
+  if (d.mapping === Mapping.ENDPOINT_DEPENDENT) return sharedPort(engine, index, address, remote, remotePort, x, now);
+  let mapping = mappings.findInside(f.proto, f.src0, x, address);
+  if (mapping < 0) {
+    if (plan.perHost > 0 && mappings.countOfHost(f.src0, index) >= plan.perHost) return Verdict.HOST_LIMIT;
+    let port = claim(engine, address, index, x);
+    while (port < 0 && reclaim(engine, now)) port = claim(engine, address, index, x);
+    if (port < 0) return Verdict.PORTS_EXHAUSTED;
+    mapping = mappings.create(f.proto, f.src0, x, address, port, MappingKind.ENDPOINT_INDEPENDENT, d.filtering, d.rule);
+    if (mapping < 0) {
+      mappings.ports.release(address, index, port);
+      return Verdict.TABLE_FULL;
+    }
+    engine.counters[Counter.MAPPINGS_CREATED]!++;
+  }
+  f.ports1 = (remotePort << 16) | mappings.outsidePort(mapping);
+  f.mapping = mapping + 1;
+  f.flags |= RowFlag.OUTBOUND;
+  return Verdict.PENDING;
+}
+
+/** Endpoint-dependent mapping: any port of the pool whose (remote, port) pair is free; the source port if possible. */
+function sharedPort(engine: Engine, index: number, address: number, remote: number, remotePort: number, x: number, now: number): number {
+  const { table, newFlow: f } = engine;
+  const { mappings } = table;
+  const { ports } = mappings;
+  for (let tries = 0; tries < PORT_TRIES; tries++) {
+    const port = tries === 0 && ports.inPool(address, index, x) ? x : ports.randomPort(address, index);
+    if (port < 0) return Verdict.PORTS_EXHAUSTED;
+    let mapping = mappings.findOutside(f.proto, address, port);
+    if (mapping >= 0 && !mappings.isShared(mapping)) continue;
+    const taken = table.find(remote, address, (remotePort << 16) | port, f.proto);
+    if (taken >= 0) {
+      if (table.rows[(taken >>> 1) * ROW_WORDS + Row.EXPIRES]! >= now) continue;
+      end(engine, taken >>> 1, now);
+      mapping = mappings.findOutside(f.proto, address, port);
+    }
+    if (mapping < 0) {
+      if (ports.claim(address, index, port, false) !== port) continue;
+      mapping = mappings.create(f.proto, 0, 0, address, port, MappingKind.SHARED_PORT, Filtering.ADDRESS_AND_PORT_DEPENDENT, 0);
+      if (mapping < 0) {
+        ports.release(address, index, port);
+        return Verdict.TABLE_FULL;
+      }
+      engine.counters[Counter.MAPPINGS_CREATED]!++;
+    }
+    f.ports1 = (remotePort << 16) | port;
+    f.mapping = mapping + 1;
+    f.flags |= RowFlag.OUTBOUND;
+    return Verdict.PENDING;
+  }
+  return Verdict.PORTS_EXHAUSTED;
+}
+
+/** To a pool port: whose mapping is it, and may this sender use it (RFC 4787 §5)? */
+function toPool(engine: Engine, index: number, now: number): number {
+  const { table, decision: d, newFlow: f, policy } = engine;
+  const { mappings } = table;
+  const mapping = mappings.findOutside(f.proto, f.dst0, f.ports0 & 0xffff);
+  if (mapping < 0 || mappings.isHeld(mapping) || mappings.isShared(mapping)) return Verdict.NO_MAPPING;
+  const filtering = mappings.filteringOf(mapping);
+  // Filtering is against strangers outside; a LAN host could speak to the inside address as well.
+  if (!d.sourceNat && filtering !== Filtering.ENDPOINT_INDEPENDENT) {
+    const permitted = filtering === Filtering.ADDRESS_DEPENDENT && mappings.hasSentTo(mapping, f.src0);
+    if (!permitted) return Verdict.FILTERED;
+  }
+  const inside = mappings.insideOf(mapping);
+  const lan = policy.lanOf(inside);
+  // The host's own mapping (it reaches its own forwards through one).
+  d.out0 = lan ? lan.out : 0;
+  d.target = inside;
+  d.targetPort = index === Proto.ICMP ? 0 : mappings.insidePort(mapping);
+  if (d.rule === 0) f.rule = mappings.ruleOf(mapping);
+  const verdict = destinationNat(engine, index, now);
+  if (verdict !== Verdict.PENDING) return verdict;
+  f.flags &= ~RowFlag.FORWARD;
+  if (!d.sourceNat) f.mapping = mapping + 1;
+  return Verdict.PENDING;
+}
+
+/** Destination to the target; the source stays, or becomes P:p of a sender who is inside (hairpin). */
+function destinationNat(engine: Engine, index: number, now: number): number {
+  const { table, decision: d, newFlow: f } = engine;
+  f.flags |= RowFlag.FORWARD;
+  if (d.sourceNat) {
+    f.flags |= RowFlag.HAIRPIN;
+    return sourceNat(engine, index, d.target, d.targetPort, now);
+  }
+  f.flags |= RowFlag.INBOUND;
+  f.out0 = d.out0;
+  f.out1 = d.out1;
+  f.src1 = d.target;
+  f.dst1 = f.src0;
+  // Two forwards to one target may bring one client twice with one source port: the second gets another.
+  let port = f.ports0 >>> 16;
+  for (let tries = 0; tries < PORT_TRIES; tries++) {
+    f.ports1 = (d.targetPort << 16) | port;
+    const taken = table.find(f.src1, f.dst1, f.ports1, f.proto);
+    if (taken < 0) return Verdict.PENDING;
+    if (table.rows[(taken >>> 1) * ROW_WORDS + Row.EXPIRES]! < now) {
+      end(engine, taken >>> 1, now);
+      return Verdict.PENDING;
+    }
+    if (index < 0) return Verdict.PORTS_EXHAUSTED;
+    port = 1024 + (table.mappings.ports.random() % 64_512);
+  }
+  return Verdict.PORTS_EXHAUSTED;
+}
+
+/** Step 5: the row. */
+function write(engine: Engine, batch: Batch, i: number, index: number, now: number): number {
+  const { table, newFlow: f, plan, counters } = engine;
+  const { mappings } = table;
+  const back = table.find(f.src1, f.dst1, f.ports1, f.proto);
+  if (back >= 0 && table.rows[(back >>> 1) * ROW_WORDS + Row.EXPIRES]! < now) end(engine, back >>> 1, now);
+  else if (back >= 0) return abandon(engine, Verdict.PORTS_EXHAUSTED, now);
+
+  const swapped = (f.ports1 << 16) | (f.ports1 >>> 16);
+  const addresses = addDelta(delta32(f.src0, f.dst1), delta32(f.dst0, f.src1));
+  const portDelta = delta32(f.ports0, swapped);
+  // ICMP has no pseudo-header: only the id counts.
+  f.delta = (addresses << 16) | (index === Proto.ICMP ? portDelta : addDelta(addresses, portDelta));
+  const inboundMapped = f.mapping !== 0 && (f.flags & RowFlag.OUTBOUND) === 0;
+  const life = lifetime(f.proto | f.flags, plan.timeouts);
+  f.expires = now + (inboundMapped && index !== Proto.TCP ? Math.min(life, UNANSWERED_SECONDS) : life);
+  let handle = table.insert(f, now);
+  while (handle < 0 && reclaim(engine, now)) handle = table.insert(f, now);
+  if (handle < 0) return abandon(engine, Verdict.TABLE_FULL, now);
+  if (f.mapping !== 0 && (f.flags & RowFlag.OUTBOUND) !== 0 && !mappings.join(f.mapping - 1, f.dst0)) {
+    table.rows[(handle >>> 1) * ROW_WORDS + Row.KIND]! &= ~RowFlag.OUTBOUND;
+    table.remove(handle >>> 1, now, 0);
+    return abandon(engine, Verdict.TABLE_FULL, now);
+  }
+  counters[Counter.FLOWS_CREATED]!++;
+  if (f.rule !== 0) counters[ruleBase(f.rule) + RuleCounter.FLOWS]!++;
+  batch.handle[i] = handle;
+  batch.generation[i] = table.rows[(handle >>> 1) * ROW_WORDS]!;
+  return Verdict.PENDING;
+}
+
+/** A mapping that was made for a flow that then could not be: it ends, unless others use it. */
+function abandon(engine: Engine, verdict: number, now: number): number {
+  const { table, newFlow: f } = engine;
+  const { mappings } = table;
+  const mapping = f.mapping - 1;
+  if (mapping >= 0 && (f.flags & RowFlag.OUTBOUND) !== 0 && mappings.isHeld(mapping) && !mappings.isHeldAt(mapping, now)) {
+    mappings.end(mapping);
+  }
+  return verdict;
+}
+
+function claim(engine: Engine, address: number, index: number, wanted: number): number {
+  const { ports } = engine.table.mappings;
+  const before = ports.changed;
+  const port = ports.claim(address, index, wanted, engine.plan.parity);
+  engine.counters[Counter.PORTS_CHANGED]! += ports.changed - before;
+  return port;
+}
+
+/** Ends the oldest fully closed TCP flow. False when there is none (among the next RECLAIM_TRIES entries). */
+function reclaim(engine: Engine, now: number): boolean {
+  const { closed, table } = engine;
+  for (let tries = 0; tries < RECLAIM_TRIES && closed.length > 0; tries++) {
+    const row = closed.row();
+    const at = row * ROW_WORDS;
+    const live = table.rows[at] === closed.generation() && (table.rows[at]! & 1) !== 0;
+    closed.shift();
+    const state = (table.rows[at + Row.KIND]! >>> STATE_SHIFT) & STATE_MASK;
+    if (!live || (state !== State.TIME_WAIT && state !== State.CLOSE)) continue;
+    end(engine, row, now);
+    return true;
+  }
+  return false;
+}
+
+function end(engine: Engine, row: number, now: number): void {
+  const proto = engine.table.rows[row * ROW_WORDS + Row.KIND]! & 0xff;
+  engine.table.remove(row, now, holdTime(proto, engine.plan.timeouts));
+  engine.counters[Counter.FLOWS_ENDED]!++;
+}
+
+/** What a refused sender is told, and the rule's counter. */
+function refused(engine: Engine, batch: Batch, i: number, verdict: number): void {
+  if (verdict === Verdict.FORWARD_SOURCE && engine.decision.rule !== 0) {
+    engine.counters[ruleBase(engine.decision.rule) + RuleCounter.REFUSED]!++;
+  }
+  if (verdict === Verdict.NO_ROUTE) replyError(engine, batch, i, IcmpType.UNREACHABLE, Unreachable.NET, 0);
+  else if (verdict === Verdict.PORTS_EXHAUSTED || verdict === Verdict.HOST_LIMIT || verdict === Verdict.TABLE_FULL) {
+    // RFC 5508 REQ-8: no resources. Only insiders are told.
+    if (engine.policy.lanOf(batch.src[i]!)) replyError(engine, batch, i, IcmpType.UNREACHABLE, Unreachable.ADMIN, 0);
+  }
+}

@@ -1,0 +1,74 @@
+/**
+ * What the stages share: the flow table, the plan made ready, counters, fragments. One engine a worker; it owns no clock
+ * and no link.
+ */
+import { Counter } from '../contract/counters.js';
+import type { Plan } from '../contract/plan.js';
+import { ClosedQueue } from '../flow/closed-queue.js';
+import { Sweeper } from '../flow/expiry.js';
+import { Fragments } from '../flow/fragments.js';
+import { type FlowTable, NewFlow } from '../flow/table.js';
+import { Decision, Policy } from '../policy/decide.js';
+
+/** ICMP errors a second, and at once (RFC 1812 §4.3.2.8 asks for a limit; these are one worker's). */
+const ICMP_RATE = 1000;
+const ICMP_BURST = 200;
+/** Closed TCP flows remembered in order. */
+const CLOSED_SLOTS = 65_536;
+
+export class Engine {
+  readonly table: FlowTable;
+  readonly counters: Float64Array;
+  readonly fragments: Fragments;
+  readonly closed = new ClosedQueue(CLOSED_SLOTS);
+  readonly sweeper: Sweeper;
+  policy: Policy;
+  plan: Plan;
+  /** MTU by out interface. */
+  readonly mtus = new Int32Array(256);
+  /** Written once a new flow. */
+  readonly decision = new Decision();
+  readonly newFlow = new NewFlow();
+  /** IP id of packets that the engine writes. */
+  nextId = 1;
+  #icmpTokens = ICMP_BURST;
+  #icmpFilled = 0;
+
+  constructor(table: FlowTable, plan: Plan, counters: Float64Array) {
+    this.table = table;
+    this.counters = counters;
+    this.fragments = new Fragments(table.k0, table.k1);
+    this.sweeper = new Sweeper(table);
+    this.policy = new Policy(plan);
+    this.plan = plan;
+    this.setPlan(plan);
+  }
+
+  /** A whole new plan, between two batches. What becomes of the live flows is the caller's next question. */
+  setPlan(plan: Plan): void {
+    this.policy = new Policy(plan);
+    this.plan = plan;
+    this.mtus.fill(65_535);
+    plan.interfaces.forEach((out, index) => {
+      this.mtus[index] = out.mtu;
+    });
+    this.table.lock.acquire();
+    this.table.mappings.ports.setPlan(plan);
+    this.table.lock.release();
+  }
+
+  /** May an ICMP error be sent now? Counts the refusal. `millis`: the batch's clock. */
+  mayReply(millis: number): boolean {
+    const passed = (millis - this.#icmpFilled) | 0;
+    if (passed > 0) {
+      this.#icmpTokens = Math.min(ICMP_BURST, this.#icmpTokens + (passed * ICMP_RATE) / 1000);
+      this.#icmpFilled = millis;
+    }
+    if (this.#icmpTokens < 1) {
+      this.counters[Counter.ICMP_LIMITED]!++;
+      return false;
+    }
+    this.#icmpTokens--;
+    return true;
+  }
+}

@@ -1,0 +1,89 @@
+/**
+ * After a new plan: every live flow is decided again, a slice of rows between two batches, so that nothing waits.
+ *
+ * A flow stays untouched when the new answer is the rewrite that its row already holds; its rule id and out interfaces are
+ * brought up to date in passing (moved). A flow whose answer changed ends; its next packet is decided like a first one.
+ * (Neither the kernel's conntrack nor VPP does this: there, flows outlive the rules that made them.)
+ */
+import { OWNER_POOL } from '../contract/plan.js';
+import { Header, ROW_WORDS, Row, RowFlag } from '../contract/table-layout.js';
+import { holdTime } from '../flow/expiry.js';
+import { protoIndex } from '../flow/mappings.js';
+import { Action } from '../policy/decide.js';
+import type { Engine } from './engine.js';
+
+/** Rows looked at between two batches: well under a millisecond. */
+const SLICE = 1024;
+
+export class Redecision {
+  readonly generation: number;
+  stayed = 0;
+  moved = 0;
+  ended = 0;
+  #row = 0;
+
+  constructor(generation: number) {
+    this.generation = generation;
+  }
+
+  /** One slice; true when every row has been looked at. */
+  step(engine: Engine, now: number): boolean {
+    const { table } = engine;
+    table.lock.acquire();
+    const end = Math.min(this.#row + SLICE, table.header[Header.HIGH_WATER]!);
+    for (; this.#row < end; this.#row++) if ((table.rows[this.#row * ROW_WORDS]! & 1) !== 0) this.#look(engine, this.#row, now);
+    table.lock.release();
+    return this.#row >= table.header[Header.HIGH_WATER]!;
+  }
+
+  #look(engine: Engine, row: number, now: number): void {
+    const { rows } = engine.table;
+    const at = row * ROW_WORDS;
+    const proto = rows[at + Row.KIND]! & 0xff;
+    if (!sameAnswer(engine, at, proto)) {
+      engine.table.remove(row, now, holdTime(proto, engine.plan.timeouts));
+      this.ended++;
+      return;
+    }
+    const { decision: d } = engine;
+    // A flow through a mapping belongs to the mapping's rule, which the decision about a pool port does not know.
+    const rule = d.action === Action.POOL ? rows[at + Row.RULE]! & 0xffff : d.rule;
+    const out0 = d.action === Action.POOL ? (rows[at + Row.RULE]! >>> 16) & 0xff : d.out0;
+    const word = rule | (out0 << 16) | (d.out1 << 24);
+    if (word === rows[at + Row.RULE]) this.stayed++;
+    else this.moved++;
+    rows[at + Row.RULE] = word;
+  }
+}
+
+/** Would the row be made again as it is? Leaves the new decision in engine.decision. */
+function sameAnswer(engine: Engine, at: number, proto: number): boolean {
+  const { table, decision: d, policy, plan } = engine;
+  const { rows } = table;
+  const kind = rows[at + Row.KIND]!;
+  const ports = rows[at + Row.PORTS0]!;
+  const index = proto === 6 || proto === 17 || proto === 1 ? protoIndex(proto) : -1;
+  policy.decide(d, rows[at + Row.SRC0]!, rows[at + Row.DST0]!, ports >>> 16, ports & 0xffff, index);
+
+  if ((kind & RowFlag.PLAIN) !== 0) return d.action === Action.PLAIN;
+  const hairpin = (kind & RowFlag.HAIRPIN) !== 0;
+  if ((kind & RowFlag.FORWARD) !== 0) {
+    if (d.action !== Action.DNAT || d.sourceNat !== hairpin) return false;
+    if (d.target !== rows[at + Row.SRC1] || d.targetPort !== rows[at + Row.PORTS1]! >>> 16) return false;
+    return !hairpin || sourceStays(engine, at, index);
+  }
+  if (d.action === Action.POOL) return d.sourceNat === hairpin && (!hairpin || sourceStays(engine, at, index));
+  if (d.action !== Action.SNAT) return false;
+  const p = policy.addressIndex(rows[at + Row.DST1]!);
+  return p >= 0 && plan.addresses[p]!.uplink === plan.addresses[d.address]!.uplink && sourceStays(engine, at, index);
+}
+
+/** Is the port that the row's source was translated to still what the plan would allow it? */
+function sourceStays(engine: Engine, at: number, index: number): boolean {
+  const { table, decision: d, policy, plan } = engine;
+  const address = policy.addressIndex(table.rows[at + Row.DST1]!);
+  if (address < 0) return false;
+  const port = table.rows[at + Row.PORTS1]! & 0xffff;
+  if (d.staticPort >= 0) return d.staticPort === port && table.rows[at + Row.MAPPING] === 0;
+  return index < 0 || (table.rows[at + Row.MAPPING] !== 0 && plan.addresses[address]!.owners[index]![port] === OWNER_POOL);
+}

@@ -1,0 +1,60 @@
+/**
+ * ICMP errors that the engine sends itself: it sees the packet before translation, so what it quotes is what the sender
+ * sent. The kernel's own errors about translated packets would go to P, that is, to nobody.
+ *
+ * Never about ICMP errors, later fragments, or senders that are no single host (RFC 1122 §3.2.2); at most as many as
+ * `mayReply` allows; quoting as much as fits 576 bytes (RFC 1812 §4.3.2.3).
+ */
+import { type Batch, Ctl } from '../batch.js';
+import { Verdict } from '../contract/verdict.js';
+import { checksum } from '../wire/checksum.js';
+import { ICMP_BYTES, Icmp } from '../wire/icmp.js';
+import { IPPROTO, IPV4_BYTES, ipv4ChecksumOk, writeIpv4 } from '../wire/ipv4.js';
+import type { Engine } from './engine.js';
+import { Flag, NO_TUPLE } from './parse.js';
+
+const REPLY_MAX = 576;
+
+/**
+ * Appends an ICMP error about slot `i` (still as it arrived) to the batch. `mtu` is the next hop's for 3/4, else 0.
+ * Silent when an error may not be sent; the packet's own verdict is the caller's.
+ */
+export function replyError(engine: Engine, batch: Batch, i: number, type: number, code: number, mtu: number): void {
+  if ((batch.flags[i]! & NO_TUPLE) !== 0) return;
+  const { data, view } = batch;
+  const off = batch.off[i]!;
+  const src = batch.src[i]!;
+  if (!ipv4ChecksumOk(data, view, off) || !engine.mayReply(batch.ctl[Ctl.MILLIS]!)) return;
+  const quoted = Math.min(batch.len[i]!, REPLY_MAX - IPV4_BYTES - ICMP_BYTES);
+  const slot = batch.append(IPV4_BYTES + ICMP_BYTES + quoted);
+  if (slot < 0) return;
+  const at = batch.off[slot]!;
+  const l4 = at + IPV4_BYTES;
+  const length = IPV4_BYTES + ICMP_BYTES + quoted;
+  const from = sourceFor(engine, src, batch.dst[i]!);
+  const id = (engine.nextId = (engine.nextId + 1) & 0xffff);
+  // RFC 1812 §4.3.2.5: precedence 6 (internetwork control).
+  writeIpv4(data, view, at, { src: from, dst: src, proto: IPPROTO.ICMP, length, id, tos: 0xc0 });
+  view.setUint8(l4 + Icmp.TYPE, type);
+  view.setUint8(l4 + Icmp.CODE, code);
+  view.setUint16(l4 + Icmp.CHECKSUM, 0);
+  view.setUint32(l4 + Icmp.ID, mtu);
+  data.copyWithin(l4 + Icmp.QUOTED, off, off + quoted);
+  view.setUint16(l4 + Icmp.CHECKSUM, ~checksum(data, l4, length - IPV4_BYTES, 0) & 0xffff);
+  batch.src[slot] = from;
+  batch.dst[slot] = src;
+  batch.proto[slot] = IPPROTO.ICMP;
+  batch.l4[slot] = l4;
+  batch.flags[slot] = Flag.ICMP_ERROR;
+  batch.handle[slot] = -1;
+  batch.verdict[slot] = Verdict.REPLY;
+}
+
+/** Our address as the sender knows it: its gateway, or the public address that it spoke to. */
+function sourceFor(engine: Engine, sender: number, dst: number): number {
+  const { policy, plan } = engine;
+  const lan = policy.lanOf(sender);
+  if (lan) return lan.gateway;
+  if (policy.addressIndex(dst) >= 0) return dst;
+  return plan.addresses[0]?.address ?? dst;
+}

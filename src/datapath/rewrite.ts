@@ -1,0 +1,199 @@
+/**
+ * Stage 5, rewrite: obey the row. State and lifetime, TTL and MTU, then addresses, ports, MSS and checksums.
+ *
+ * Checksums by RFC 1624 from the row's two deltas. With NEEDS_CSUM the layer 4 field holds the un-complemented
+ * pseudo-header sum: there the address delta goes in un-complemented, and ports and payload leave it alone, because the
+ * kernel sums them when it completes the field.
+ */
+import type { Batch } from '../batch.js';
+import { RuleCounter, ruleBase } from '../contract/counters.js';
+import { ROW_WORDS, Row, RowFlag, STATE_MASK, STATE_SHIFT, State, TCP_WORDS } from '../contract/table-layout.js';
+import { Verdict } from '../contract/verdict.js';
+import { lifetime } from '../flow/expiry.js';
+import { tcpUpdate } from '../flow/tcp-state.js';
+import { adjust, adjustPartial, delta32, fold } from '../wire/checksum.js';
+import { Icmp, IcmpType, Unreachable } from '../wire/icmp.js';
+import { DF, IPPROTO, Ipv4 } from '../wire/ipv4.js';
+import { mssAt, RST, SYN, Tcp, tcpHeaderBytes, windowScale } from '../wire/tcp.js';
+import { Udp } from '../wire/udp.js';
+import type { Engine } from './engine.js';
+import { firstFragment } from './fragment.js';
+import { Flag, TCP_FLAGS_SHIFT, wireBytes } from './parse.js';
+import { replyError } from './reply.js';
+
+/** A UDP flow that its inside host has not answered yet lives this long at most. */
+export const UNANSWERED_SECONDS = 30;
+const DNS_PORT = 53;
+/** IPv4 and TCP header without options: what an MSS leaves of an MTU (RFC 6691). */
+const MSS_HEADERS = 40;
+
+/** Rewrites every pending slot that has a flow; also the fragments that a first one releases (they are appended). */
+export function rewrite(engine: Engine, batch: Batch, from: number, now: number): void {
+  const { verdict, handle, flags } = batch;
+  for (let i = from; i < batch.count; i++) {
+    if (verdict[i] === Verdict.PENDING && handle[i]! >= 0) verdict[i] = rewriteOne(engine, batch, i, now);
+    if ((flags[i]! & Flag.FIRST_FRAGMENT) !== 0) firstFragment(engine, batch, i, now);
+  }
+}
+
+function rewriteOne(engine: Engine, batch: Batch, i: number, now: number): number {
+  const { rows } = engine.table;
+  const handle = batch.handle[i]!;
+  const side = handle & 1;
+  const at = (handle >>> 1) * ROW_WORDS;
+  if (rows[at] !== batch.generation[i]) return Verdict.STALE;
+  const view = batch.view;
+  const off = batch.off[i]!;
+  const flags = batch.flags[i]!;
+  const later = (flags & Flag.LATER_FRAGMENT) !== 0;
+  const rule = rows[at + Row.RULE]!;
+  const out = side === 0 ? (rule >>> 16) & 0xff : rule >>> 24;
+  const back = side === 0 ? rule >>> 24 : (rule >>> 16) & 0xff;
+
+  // What is for the host itself (out 0) is not routed.
+  if (out !== 0) {
+    if (view.getUint8(off + Ipv4.TTL) <= 1) {
+      replyError(engine, batch, i, IcmpType.TIME_EXCEEDED, 0, 0);
+      return Verdict.TTL_EXPIRED;
+    }
+    const mtu = engine.mtus[out]!;
+    if (batch.len[i]! > mtu && (view.getUint16(off + Ipv4.FRAGMENT) & DF) !== 0 && wireBytes(batch, i) > mtu) {
+      replyError(engine, batch, i, IcmpType.UNREACHABLE, Unreachable.TOO_BIG, mtu);
+      return Verdict.TOO_BIG;
+    }
+  }
+
+  const proto = batch.proto[i]!;
+  let kind = rows[at + Row.KIND]!;
+  if (side === 1) kind |= RowFlag.REPLIED;
+  if (proto === IPPROTO.TCP && !later) kind = followTcp(engine, batch, i, handle, kind);
+  rows[at + Row.KIND] = kind;
+  refresh(engine, at, side, kind, proto, flags, now);
+  count(engine, at, side, kind, rule & 0xffff, batch.len[i]!);
+
+  const l4 = batch.l4[i]!;
+  if ((kind & RowFlag.PLAIN) === 0) translate(rows, at, side, view, off, l4, proto, flags);
+  if (((flags >>> TCP_FLAGS_SHIFT) & SYN) !== 0 && !later) {
+    clampMss(view, l4, Math.min(engine.mtus[out]!, engine.mtus[back]!) - MSS_HEADERS, (flags & Flag.PARTIAL) !== 0);
+  }
+  return Verdict.FORWARD;
+}
+
+/** Takes the segment into the flow's TCP state; a flow that closes now joins the queue of the closed. */
+function followTcp(engine: Engine, batch: Batch, i: number, handle: number, kind: number): number {
+  const view = batch.view;
+  const l4 = batch.l4[i]!;
+  const header = tcpHeaderBytes(view, l4);
+  const tcpFlags = view.getUint8(l4 + Tcp.FLAGS);
+  const row = handle >>> 1;
+  const before = (kind >>> STATE_SHIFT) & STATE_MASK;
+  const next = tcpUpdate(
+    kind,
+    engine.table.tcp,
+    row * TCP_WORDS,
+    handle & 1,
+    view.getInt32(l4 + Tcp.SEQ),
+    view.getInt32(l4 + Tcp.ACK),
+    view.getUint16(l4 + Tcp.WINDOW),
+    tcpFlags,
+    batch.off[i]! + batch.len[i]! - l4 - header,
+    (tcpFlags & SYN) !== 0 ? windowScale(view, l4) : -1,
+  );
+  const after = (next >>> STATE_SHIFT) & STATE_MASK;
+  if (after !== before && (after === State.TIME_WAIT || after === State.CLOSE)) {
+    engine.closed.push(row, engine.table.rows[row * ROW_WORDS]!);
+  }
+  return next;
+}
+
+/**
+ * Lifetime (REQ-6, 7): through a mapping, only what the inside host sends refreshes UDP and ICMP, unless the plan says
+ * otherwise; without one, both ways do. A DNS answer ends its flow soon (REQ-12).
+ */
+function refresh(engine: Engine, at: number, side: number, kind: number, proto: number, flags: number, now: number): void {
+  const { rows } = engine.table;
+  const { timeouts } = engine.plan;
+  if (proto === IPPROTO.TCP) {
+    // An RST that ended nothing refreshes nothing.
+    const state = (kind >>> STATE_SHIFT) & STATE_MASK;
+    if (((flags >>> TCP_FLAGS_SHIFT) & RST) === 0 || state === State.CLOSE) rows[at + Row.EXPIRES] = now + lifetime(kind, timeouts);
+    return;
+  }
+  const inbound = (kind & RowFlag.INBOUND) !== 0;
+  const fromInside = inbound ? side === 1 : side === 0;
+  if (rows[at + Row.MAPPING] !== 0) {
+    if (fromInside && (kind & RowFlag.OUTBOUND) === 0) joinMapping(engine, at);
+    if (!fromInside && !engine.plan.inboundRefresh) {
+      if (proto === IPPROTO.UDP && side === 1 && (rows[at + Row.PORTS0]! & 0xffff) === DNS_PORT) {
+        rows[at + Row.EXPIRES] = Math.min(rows[at + Row.EXPIRES]!, now + timeouts.dns);
+      }
+      return;
+    }
+  }
+  if (side === 0 && (kind & (RowFlag.REPLIED | RowFlag.ASSURED)) === RowFlag.REPLIED) rows[at + Row.KIND] = kind | RowFlag.ASSURED;
+  const until = now + lifetime(kind, timeouts);
+  rows[at + Row.EXPIRES] = until;
+}
+
+/** The inside host answers a flow that came through its mapping: from now on the flow keeps the mapping alive. */
+function joinMapping(engine: Engine, at: number): void {
+  const { rows, mappings, lock } = engine.table;
+  lock.acquire();
+  if (mappings.join(rows[at + Row.MAPPING]! - 1, rows[at + Row.SRC0]!)) rows[at + Row.KIND]! |= RowFlag.OUTBOUND;
+  lock.release();
+}
+
+function count(engine: Engine, at: number, side: number, kind: number, rule: number, bytes: number): void {
+  engine.table.bytes[((at + Row.BYTES0) >>> 1) + side]! += bytes;
+  if (rule === 0) return;
+  const { counters } = engine;
+  const inward = (side === 0) === ((kind & RowFlag.INBOUND) !== 0);
+  const base = ruleBase(rule) + (inward ? RuleCounter.PACKETS_IN : RuleCounter.PACKETS_OUT);
+  counters[base]!++;
+  counters[base + 1]! += bytes;
+}
+
+/** Addresses, ports and checksums of one packet, from the row's other side. */
+function translate(rows: Int32Array, at: number, side: number, v: DataView, off: number, l4: number, proto: number, flags: number): void {
+  const other = at + Row.SRC0 + (side ^ 1) * 3;
+  const deltas = side === 0 ? rows[at + Row.DELTA]! : ~rows[at + Row.DELTA]!;
+  const addressDelta = deltas >>> 16;
+  const l4Delta = deltas & 0xffff;
+  v.setInt32(off + Ipv4.SRC, rows[other + 1]!);
+  v.setInt32(off + Ipv4.DST, rows[other]!);
+  v.setUint16(off + Ipv4.CHECKSUM, adjust(v.getUint16(off + Ipv4.CHECKSUM), addressDelta));
+  if ((flags & Flag.LATER_FRAGMENT) !== 0) return;
+  const reply = rows[other + 2]!;
+  const ports = (reply << 16) | (reply >>> 16);
+  if (proto === IPPROTO.TCP) {
+    v.setInt32(l4, ports);
+    const at16 = l4 + Tcp.CHECKSUM;
+    const field = v.getUint16(at16);
+    v.setUint16(at16, (flags & Flag.PARTIAL) !== 0 ? adjustPartial(field, addressDelta) : adjust(field, l4Delta));
+  } else if (proto === IPPROTO.UDP) {
+    v.setInt32(l4, ports);
+    const at16 = l4 + Udp.CHECKSUM;
+    const field = v.getUint16(at16);
+    if ((flags & Flag.PARTIAL) !== 0) v.setUint16(at16, adjustPartial(field, addressDelta));
+    // 0 = the sender made none; a computed 0 is written 0xffff (RFC 768).
+    else if (field !== 0) v.setUint16(at16, adjust(field, l4Delta) || 0xffff);
+  } else if (proto === IPPROTO.ICMP) {
+    // The id stands on the side that asks; the other half is 0.
+    v.setUint16(l4 + Icmp.ID, (ports >>> 16) | (ports & 0xffff));
+    v.setUint16(l4 + Icmp.CHECKSUM, adjust(v.getUint16(l4 + Icmp.CHECKSUM), l4Delta));
+  }
+}
+
+/** Lowers the MSS of a SYN to what both ways carry (REQ-45); an absent option stays absent. */
+function clampMss(v: DataView, l4: number, limit: number, partial: boolean): void {
+  const at = mssAt(v, l4);
+  if (at < 0) return;
+  const mss = v.getUint16(at);
+  if (mss <= limit) return;
+  v.setUint16(at, limit);
+  if (partial) return;
+  let delta = delta32(mss, limit);
+  // At an odd offset the value straddles two checksum words: its bytes count swapped.
+  if (((at - l4) & 1) !== 0) delta = fold(((delta & 0xff) << 8) | (delta >>> 8));
+  v.setUint16(l4 + Tcp.CHECKSUM, adjust(v.getUint16(l4 + Tcp.CHECKSUM), delta));
+}

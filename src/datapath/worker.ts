@@ -1,0 +1,166 @@
+/**
+ * The data plane's thread: one for each TUN queue. It blocks in one native call, walks batches, and between two batches
+ * looks at its mailbox, sweeps a slice of the table (worker 0) and goes on with a re-decision after a new plan.
+ *
+ * No promises and no event loop: the loop below never returns to it. Messages are taken synchronously, and only when the
+ * mailbox word says that there are some.
+ */
+import { readFileSync } from 'node:fs';
+import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { Batch, Ctl } from '../batch.js';
+import { Counter, counterView } from '../contract/counters.js';
+import { type FromWorker, Mail, type ToWorker, type WorkerInit } from '../contract/mailbox.js';
+import type { Plan } from '../contract/plan.js';
+import { ROW_WORDS, Row, tableLayout } from '../contract/table-layout.js';
+import { Verdict } from '../contract/verdict.js';
+import { holdTime, SLICE_MS } from '../flow/expiry.js';
+import { joinTable, openTable } from '../flow/open.js';
+import { TunLink } from '../link/index.js';
+import { native } from '../native.js';
+import { cycle } from './cycle.js';
+import { Engine } from './engine.js';
+import { Redecision } from './reload.js';
+
+const TUN_TAG = 0;
+const WAKE_TAG = 1;
+
+function post(message: FromWorker): void {
+  parentPort!.postMessage(message);
+}
+
+/** The kernel's boot id as 4 words: rows of another boot mean nothing. */
+function bootId(): Int32Array {
+  const hex = readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').replaceAll('-', '').trim();
+  return Int32Array.from({ length: 4 }, (_, i) => Number.parseInt(hex.slice(i * 8, i * 8 + 8), 16) | 0);
+}
+
+class Worker {
+  readonly #init: WorkerInit;
+  readonly #mailbox: Int32Array;
+  readonly #engine: Engine;
+  readonly #counters: Float64Array;
+  readonly #poller: number;
+  #redecision: Redecision | undefined;
+  #running = true;
+
+  constructor(init: WorkerInit) {
+    this.#init = init;
+    this.#mailbox = new Int32Array(init.mailbox);
+    this.#counters = counterView(init.counters);
+    this.#poller = native.pollerCreate();
+    native.pollerAdd(this.#poller, init.tunFd, TUN_TAG);
+    native.pollerAdd(this.#poller, init.wakeFd, WAKE_TAG);
+
+    const { buffer } = native.mapFile(init.tableFile, tableLayout(init.flows).bytes);
+    const now = Math.floor(native.boottime() / 1000);
+    let adopted = 0;
+    let refused = '';
+    if (init.index === 0) {
+      const opened = openTable(buffer, init.flows, bootId(), now, native);
+      ({ adopted, refused } = opened);
+      this.#engine = new Engine(opened.table, init.plan, this.#counters);
+    } else {
+      this.#engine = new Engine(joinTable(buffer, init.flows, native), init.plan, this.#counters);
+    }
+    this.#engine.table.quarantine = init.workers > 1 ? this.#engine.table.quarantine : 0;
+    // Adopted flows were decided under a plan that may not be this one.
+    if (adopted > 0) this.#redecision = new Redecision(init.plan.generation);
+    Atomics.store(this.#mailbox, Mail.PLAN, init.plan.generation);
+    post({ kind: 'ready', adopted, refused });
+  }
+
+  run(): void {
+    const init = this.#init;
+    const link = TunLink.adopt('tun', init.tunFd);
+    const batch = new Batch();
+    const counters = this.#counters;
+    let millis = native.boottime();
+    let slice = millis;
+    let waitedFrom = millis;
+    try {
+      while (this.#running) {
+        if (Atomics.load(this.#mailbox, Mail.SENT) !== this.#mailbox[Mail.TAKEN]) this.#takeMail(millis);
+        const received = cycle(this.#engine, link, batch);
+        const idle = received === 0;
+        // A full-speed loop looks at the clock that came with the batch, an idle one asks.
+        if (idle || batch.ctl[Ctl.MILLIS] !== (millis | 0)) {
+          millis = native.boottime();
+          if (millis - slice >= SLICE_MS || this.#redecision) {
+            slice = millis;
+            this.#housekeeping(Math.floor(millis / 1000));
+          }
+        }
+        if (!idle || this.#redecision) continue;
+        counters[Counter.BUSY_SECONDS]! += (millis - waitedFrom) / 1000;
+        native.pollerWait(this.#poller, SLICE_MS);
+        waitedFrom = native.boottime();
+        counters[Counter.WAIT_SECONDS]! += (waitedFrom - millis) / 1000;
+        millis = waitedFrom;
+      }
+    } catch (error) {
+      post({ kind: 'link-lost', message: (error as Error).message });
+    }
+    link.close();
+    post({ kind: 'stopped' });
+  }
+
+  #housekeeping(now: number): void {
+    const engine = this.#engine;
+    this.#mailbox[Mail.ALIVE] = now;
+    const { fragments, sweeper, plan } = engine;
+    fragments.sweep(now, plan.timeouts.fragment);
+    const counters = this.#counters;
+    counters[Counter.VERDICT + Verdict.FRAGMENT_TIMEOUT]! += fragments.expired;
+    counters[Counter.VERDICT + Verdict.FRAGMENT_LIMIT]! += fragments.evicted;
+    fragments.expired = 0;
+    fragments.evicted = 0;
+    if (this.#init.index !== 0) return;
+    sweeper.step(now, plan.timeouts);
+    counters[Counter.FLOWS_ENDED]! += sweeper.flows;
+    counters[Counter.MAPPINGS_ENDED]! += sweeper.mappings;
+    sweeper.flows = 0;
+    sweeper.mappings = 0;
+    const redecision = this.#redecision;
+    if (!redecision?.step(engine, now)) return;
+    const { generation, stayed, moved, ended } = redecision;
+    counters[Counter.FLOWS_ENDED]! += ended;
+    this.#redecision = undefined;
+    post({ kind: 'plan-done', generation, stayed, moved, ended });
+  }
+
+  #takeMail(millis: number): void {
+    native.wakeClear(this.#init.wakeFd);
+    for (let got = receiveMessageOnPort(parentPort!); got; got = receiveMessageOnPort(parentPort!)) {
+      Atomics.add(this.#mailbox, Mail.TAKEN, 1);
+      const message = got.message as ToWorker;
+      if (message.kind === 'stop') this.#running = false;
+      else if (message.kind === 'plan') this.#setPlan(message.plan);
+      else this.#endFlows(message, Math.floor(millis / 1000));
+    }
+  }
+
+  #setPlan(plan: Plan): void {
+    this.#engine.setPlan(plan);
+    Atomics.store(this.#mailbox, Mail.PLAN, plan.generation);
+    // The table is shared: one worker decides for all.
+    if (this.#init.index === 0) this.#redecision = new Redecision(plan.generation);
+    else post({ kind: 'plan-done', generation: plan.generation, stayed: 0, moved: 0, ended: 0 });
+  }
+
+  #endFlows(message: Extract<ToWorker, { kind: 'end-flows' }>, now: number): void {
+    const { table, plan } = this.#engine;
+    let ended = 0;
+    table.lock.acquire();
+    for (const { index, generation } of message.flows) {
+      const at = index * ROW_WORDS;
+      if (index >= table.layout.rows || table.rows[at] !== generation || (generation & 1) === 0) continue;
+      table.remove(index, now, holdTime(table.rows[at + Row.KIND]! & 0xff, plan.timeouts));
+      ended++;
+    }
+    table.lock.release();
+    this.#counters[Counter.FLOWS_ENDED]! += ended;
+    post({ kind: 'flows-ended', id: message.id, ended });
+  }
+}
+
+new Worker(workerData as WorkerInit).run();

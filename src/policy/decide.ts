@@ -1,0 +1,279 @@
+/**
+ * The decision: what is to become of a packet that belongs to no flow. Asked once a flow, obeyed from the row afterwards.
+ *
+ * Pure: (tuple, plan) → Decision. It neither reads nor writes flow state: where the answer depends on a mapping (a packet
+ * to a pool port) or needs a port (source NAT), it says so and admit does it. Steps, in order:
+ *
+ *   1 blocked or impossible addresses
+ *   2 to a public address: forward · pool port · the host's own
+ *   3 from a LAN: to the host · to another LAN · by an uplink (nat rules, own forward's port) · nowhere
+ *   4 anything else from outside: refused by name
+ *
+ * Where a packet came from is told by its source address; the steering filters let nobody speak with another's.
+ */
+import {
+  type Forward,
+  Filtering,
+  type Lan,
+  Mapping,
+  type NatRule,
+  OWNER_HOST,
+  OWNER_POOL,
+  OWNER_RESERVED,
+  type Plan,
+  Proto,
+  type PublicAddress,
+} from '../contract/plan.js';
+import { Verdict } from '../contract/verdict.js';
+import { allowedBy, inPrefixes } from './acl.js';
+import { RouteTable } from './route.js';
+
+/** What admit has to do. */
+export const Action = {
+  /** Count `verdict` and forget the packet (a drop, or PUNT). */
+  NONE: 0,
+  /** A row without rewrite. */
+  PLAIN: 1,
+  /** Source to a port of `address`: out by an uplink. */
+  SNAT: 2,
+  /** Destination to `target`:`targetPort`; with `sourceNat` also the source (hairpin, the host itself). */
+  DNAT: 3,
+  /** To a pool port: ask the mappings. `sourceNat` as above. */
+  POOL: 4,
+} as const;
+
+export class Decision {
+  action: number = Action.NONE;
+  verdict: number = Verdict.PENDING;
+  /** Rule that decided: a forward's or nat rule's id, 0 = none. */
+  rule = 0;
+  target = 0;
+  targetPort = 0;
+  /** DNAT and POOL from a LAN or from the host: the receiver sees P:p of the sender. */
+  sourceNat = false;
+  /** Index into plan.addresses that the source is translated to. */
+  address = 0;
+  /** Port of that address that is the sender's own (its forward's port), or −1: one of the pool. */
+  staticPort = -1;
+  mapping: number = Mapping.ENDPOINT_INDEPENDENT;
+  filtering: number = Filtering.ADDRESS_DEPENDENT;
+  /** Out interfaces of what side 0 and side 1 send. */
+  out0 = 0;
+  out1 = 0;
+}
+
+const REST_RULE = {
+  rule: 0,
+  mapping: Mapping.ENDPOINT_INDEPENDENT,
+  filtering: Filtering.ADDRESS_DEPENDENT,
+} as const;
+
+/** The plan, made ready for questions. A new plan is a new Policy. */
+export class Policy {
+  readonly plan: Plan;
+  readonly #routes: RouteTable;
+  readonly #addressIndex = new Map<number, number>();
+  readonly #hostAddresses: Set<number>;
+  readonly #forwards = new Map<number, Forward>();
+  /** Reversible forwards by target address (REQ-70). */
+  readonly #byTarget: Map<number, Forward[]>;
+
+  constructor(plan: Plan) {
+    this.plan = plan;
+    this.#routes = new RouteTable(plan.routes);
+    this.#hostAddresses = new Set(plan.hostAddresses);
+    plan.addresses.forEach((a, index) => {
+      this.#addressIndex.set(a.address, index);
+    });
+    this.#byTarget = new Map();
+    for (const forward of plan.forwards) {
+      this.#forwards.set(forward.id, forward);
+      if (!forward.reversible) continue;
+      const list = this.#byTarget.get(forward.target);
+      if (list) list.push(forward);
+      else this.#byTarget.set(forward.target, [forward]);
+    }
+  }
+
+  /** Index into plan.addresses, or −1. */
+  addressIndex(address: number): number {
+    return this.#addressIndex.get(address) ?? -1;
+  }
+
+  forward(id: number): Forward | undefined {
+    return this.#forwards.get(id);
+  }
+
+  isHost(address: number): boolean {
+    return this.#hostAddresses.has(address);
+  }
+
+  /** The LAN that an address is in, or undefined. */
+  lanOf(address: number): Lan | undefined {
+    for (const lan of this.plan.lans) if ((address & lan.subnet.mask) === lan.subnet.prefix) return lan;
+    return undefined;
+  }
+
+  /**
+   * Decides about the first packet of a flow.
+   *
+   * @param proto IP protocol number; `index` its contract Proto, or −1 for a protocol without ports
+   * @param sport,dport ports, or the query id on the side that has it (0 on the other)
+   */
+  decide(d: Decision, src: number, dst: number, sport: number, dport: number, index: number): void {
+    d.action = Action.NONE;
+    d.rule = 0;
+    d.sourceNat = false;
+    d.staticPort = -1;
+    d.mapping = REST_RULE.mapping;
+    d.filtering = REST_RULE.filtering;
+    const { plan } = this;
+
+    if (plan.blocked.length > 0 && (inPrefixes(plan.blocked, src) || inPrefixes(plan.blocked, dst))) {
+      d.verdict = Verdict.BLOCKED;
+      return;
+    }
+    const to = this.addressIndex(dst);
+    const lan = this.lanOf(src);
+    if (to >= 0) this.#toPublic(d, src, sport, dport, index, to, lan);
+    else if (lan && src !== lan.gateway) this.#fromLan(d, lan, src, dst, sport, index);
+    else if (this.lanOf(dst)) d.verdict = Verdict.OUTSIDE_TO_LAN;
+    else if (this.isHost(dst)) d.verdict = Verdict.PUNT;
+    else d.verdict = Verdict.FOREIGN_SOURCE;
+  }
+
+  #toPublic(d: Decision, src: number, sport: number, dport: number, index: number, to: number, lan: Lan | undefined): void {
+    const address = this.plan.addresses[to]!;
+    const owner = this.#ownerOf(address, index, dport);
+    if (owner === OWNER_HOST || owner === OWNER_RESERVED) {
+      d.verdict = address.shared ? Verdict.PUNT : index < 0 ? Verdict.PROTOCOL : Verdict.NO_MAPPING;
+      return;
+    }
+    // A LAN host or the host itself as the sender: without source NAT the answer would not come back this way.
+    const fromHost = this.isHost(src);
+    d.sourceNat = lan !== undefined || fromHost;
+    d.address = to;
+    d.out1 = this.#outTo(src);
+    if (d.sourceNat && !fromHost) this.#natRule(d, src, address.address, index);
+    d.address = to;
+    d.staticPort = d.sourceNat && !fromHost ? this.#staticPort(address, src, sport, index) : -1;
+
+    if (owner === OWNER_POOL) {
+      d.action = Action.POOL;
+      d.verdict = Verdict.NO_MAPPING;
+      return;
+    }
+    const forward = this.#forwards.get(owner)!;
+    d.rule = forward.id;
+    if (!allowedBy(forward.from, src)) {
+      d.verdict = Verdict.FORWARD_SOURCE;
+      return;
+    }
+    d.action = Action.DNAT;
+    d.target = forward.target;
+    d.targetPort = index < 0 || index === Proto.ICMP ? 0 : forward.single !== 0 ? forward.single : (dport + forward.offset) & 0xffff;
+    d.out0 = forward.out;
+  }
+
+  #fromLan(d: Decision, lan: Lan, src: number, dst: number, sport: number, index: number): void {
+    if (this.isHost(dst)) {
+      d.verdict = Verdict.PUNT;
+      return;
+    }
+    const other = this.lanOf(dst);
+    if (other) {
+      d.action = Action.PLAIN;
+      d.out0 = other.out;
+      d.out1 = lan.out;
+      return;
+    }
+    const out = this.#routes.lookup(dst);
+    const uplink = out > 0 ? this.plan.interfaces[out]!.uplink : -1;
+    if (uplink < 0) {
+      d.verdict = Verdict.NO_ROUTE;
+      return;
+    }
+    d.out0 = out;
+    d.out1 = lan.out;
+    const rule = this.#natRule(d, src, dst, index);
+    if (rule !== undefined && !rule.translate) {
+      d.action = Action.PLAIN;
+      return;
+    }
+    const { addresses } = this.plan.uplinks[uplink]!;
+    if (addresses.length === 0) {
+      d.verdict = Verdict.NO_ROUTE;
+      return;
+    }
+    // All mappings of an inside host use one address (REQ-2, paired pooling).
+    d.address = rule !== undefined && rule.address >= 0 ? rule.address : addresses[spread(src) % addresses.length]!;
+    for (let i = 0; i < addresses.length; i++) {
+      const own = this.#staticPort(this.plan.addresses[addresses[i]!]!, src, sport, index);
+      if (own < 0) continue;
+      d.address = addresses[i]!;
+      d.staticPort = own;
+      break;
+    }
+    if (index < 0) {
+      // No ports to tell hosts apart: only the host that an `all` forward names may send (1:1).
+      const forward = this.#forwards.get(this.plan.addresses[d.address]!.otherForward);
+      if (forward === undefined || forward.target !== src) {
+        d.verdict = Verdict.PROTOCOL;
+        return;
+      }
+      d.rule = forward.id;
+      d.staticPort = 0;
+    }
+    d.action = Action.SNAT;
+  }
+
+  /** Who owns a port (or query id, or the whole protocol) of a public address. */
+  #ownerOf(address: PublicAddress, index: number, dport: number): number {
+    if (index < 0) return address.otherForward;
+    // An ICMP query to P (id on the source side) is the forward's or the host's; an answer (id on ours) is a mapping's.
+    if (index === Proto.ICMP && dport === 0) return address.icmpForward;
+    return address.owners[index]![dport]!;
+  }
+
+  /** First nat rule that matches; its mapping and filtering go into the decision. */
+  #natRule(d: Decision, src: number, dst: number, index: number): NatRule | undefined {
+    for (const rule of this.plan.nat) {
+      if (index >= 0 && (rule.protos & (1 << index)) === 0) continue;
+      if (!allowedBy(rule.from, src) || !allowedBy(rule.to, dst)) continue;
+      d.rule = rule.id;
+      d.mapping = rule.mapping;
+      d.filtering = rule.filtering;
+      return rule;
+    }
+    return undefined;
+  }
+
+  /**
+   * Port of `address` that forwards one to one to X:x, so that what X:x sends leaves by it (REQ-70), or −1. The owners
+   * array knows a forward's ports: x − offset belongs to the forward exactly if the forward maps it to x.
+   */
+  #staticPort(address: PublicAddress, src: number, sport: number, index: number): number {
+    if (index < 0 || index === Proto.ICMP) return -1;
+    const forwards = this.#byTarget.get(src);
+    if (forwards === undefined) return -1;
+    for (const forward of forwards) {
+      const port = (sport - forward.offset) & 0xffff;
+      if (forward.single !== 0 && forward.single !== sport) continue;
+      if (address.owners[index]![port] === forward.id) return port;
+    }
+    return -1;
+  }
+
+  /** Out interface towards an address that has just sent to us: its LAN, the host itself, or the route. */
+  #outTo(address: number): number {
+    const lan = this.lanOf(address);
+    if (lan) return lan.out;
+    if (this.isHost(address)) return 0;
+    return Math.max(this.#routes.lookup(address), 0);
+  }
+}
+
+/** Spreads neighbouring addresses evenly (Knuth's multiplicative hash). */
+function spread(address: number): number {
+  return Math.imul(address, 0x9e3779b1) >>> 16;
+}
