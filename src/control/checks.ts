@@ -2,6 +2,7 @@
  * What the parts of a config say together. Each check names both sides of a contradiction, with the place of the other one;
  * the error itself stands at the later of the two.
  */
+import { MAX_RULES } from '../contract/counters.js';
 import { contains, formatAddress, formatPrefix, isHostAddress, lengthOf, overlap } from './address.js';
 import { MAX_ADDRESSES, MAX_INTERFACES } from './defaults.js';
 import { natName } from './forward.js';
@@ -34,6 +35,9 @@ export interface Report {
   failKey(path: Path, message: string): void;
 }
 
+/** Rule ids (contract/counters.ts), less one for the rule that ends every plan. */
+const MAX_WRITTEN_RULES = MAX_RULES - 1;
+
 export function crossCheck(config: Config, parts: Parts, report: Report): void {
   checkUplinks(parts, report);
   checkLans(config, parts, report);
@@ -41,6 +45,9 @@ export function crossCheck(config: Config, parts: Parts, report: Report): void {
   checkForwards(config, parts, report);
   checkForwardOverlaps(parts.forwards, report);
   checkNat(config, parts, report);
+  const rules = parts.forwards.length + parts.nat.length;
+  if (rules > MAX_WRITTEN_RULES)
+    report.fail([], `has ${rules} forwards and nat rules; at most ${MAX_WRITTEN_RULES} have room`);
 }
 
 function checkUplinks({ uplinks }: Parts, report: Report): void {

@@ -4,6 +4,7 @@
  *   [ADDRESS:]PORTS:TARGET[:PORTS][/PROTO[,PROTO]]       10000-10999:172.22.161.170:10000-10999/tcp
  */
 import { formatAddress, parseAddress, TextError } from './address.js';
+import { unknownWord } from './errors.js';
 import type { ForwardProto } from './model.js';
 import { type PortText, parsePorts } from './ports.js';
 
@@ -69,7 +70,6 @@ export function parseForwardText(text: string): ForwardText {
 
 function protocol(word: string, text: string): ForwardProto {
   const found = PROTOS.find((name) => name === word);
-  if (found === undefined)
-    throw new TextError(`"${text}" has an unknown protocol "${word}" (allowed: ${PROTOS.join(', ')})`);
+  if (found === undefined) throw new TextError(`"${text}" has an ${unknownWord('protocol', word, PROTOS)}`);
   return found;
 }

@@ -7,6 +7,7 @@ import type { World, WorldAddress, WorldInterface } from '../contract/world.js';
 import { formatAddress, formatPrefix, isPrivate, lengthOf, overlap, parsePrefix } from './address.js';
 import { prefixOf } from './addresses.js';
 import { DEFAULT_METRICS, DEFAULT_PORTS, DEFAULT_TUN, LIMITS, TIMEOUTS } from './defaults.js';
+import { isInterfaceName } from './schema.js';
 
 interface Candidate {
   readonly device: WorldInterface;
@@ -16,7 +17,8 @@ interface Candidate {
 /** Kinds that lead to one peer, not to a network of hosts. */
 const TUNNELS = ['tun', 'wireguard', 'ppp', 'gre', 'ipip', 'sit', 'vti', 'xfrm'];
 
-export function initConfig(world: World): string {
+export function initConfig(whole: World): string {
+  const world = { ...whole, interfaces: whole.interfaces.filter((item) => isInterfaceName(item.name)) };
   const uplink = findUplink(world);
   const { lans, leftOut } = findLans(world, uplink);
   const lines = [

@@ -73,17 +73,16 @@ function map<T extends z.ZodRawShape>(what: string, shape: T) {
   });
 }
 
+function ranged(min: number, max: number, what: string) {
+  return z
+    .int({ error: must(what) })
+    .min(min, { error: must(what) })
+    .max(max, { error: must(what) });
+}
+
 function bounded({ preset, min, max, why, text: description }: Bound, unit: string) {
   const range = `a whole number${unit} from ${min} to ${max} (${why})`;
-  return z
-    .int({ error: must(range) })
-    .min(min, { error: must(range) })
-    .max(max, { error: must(range) })
-    .optional()
-    .meta({
-      description,
-      default: preset,
-    });
+  return ranged(min, max, range).optional().meta({ description, default: preset });
 }
 
 const flag = (preset: boolean, description: string) =>
@@ -92,12 +91,14 @@ const flag = (preset: boolean, description: string) =>
     .optional()
     .meta({ description, default: preset });
 
+/** The kernel's own rule (dev_valid_name). */
+export function isInterfaceName(name: string): boolean {
+  return name !== '' && name !== '.' && name !== '..' && Buffer.byteLength(name) <= 15 && !/[/:\s\0]/.test(name);
+}
+
 const interfaceName = text('the name of a network interface', (value) => {
-  // The kernel's own rule (dev_valid_name).
-  if (value === '' || value === '.' || value === '..' || Buffer.byteLength(value) > 15 || /[/:\s\0]/.test(value)) {
-    throw new TextError(`${show(value)} cannot be an interface name; it has 1 to 15 bytes without space, "/" or ":"`);
-  }
-  return value;
+  if (isInterfaceName(value)) return value;
+  throw new TextError(`${show(value)} cannot be an interface name; it has 1 to 15 bytes without space, "/" or ":"`);
 }).meta({ description: 'Name of a network interface of this host.', maxLength: 15 });
 
 const ruleName = text('a name', (value) => {
@@ -114,28 +115,17 @@ const prefix = text('an IPv4 prefix like 192.0.2.0/24', parsePrefix);
 const prefixes = oneOrList('an IPv4 prefix like 192.0.2.0/24, or a list of them', prefix);
 
 const PORTS = 'a port from 1 to 65535, or text like "10000-10999,~10500"';
-const ports = z
-  .union(
-    [
-      z
-        .int({ error: must(PORTS) })
-        .min(1, { error: must(PORTS) })
-        .max(65_535, { error: must(PORTS) }),
-      z.string({ error: must(PORTS) }),
-    ],
-    { error: must(PORTS) },
-  )
-  .pipe(
-    z.transform((value: number | string, context) => {
-      try {
-        return parsePorts(String(value));
-      } catch (error) {
-        if (!(error instanceof TextError)) throw error;
-        context.issues.push({ code: 'custom', message: error.message, input: value });
-        return z.NEVER;
-      }
-    }),
-  );
+const ports = z.union([ranged(1, 65_535, PORTS), z.string({ error: must(PORTS) })], { error: must(PORTS) }).pipe(
+  z.transform((value: number | string, context) => {
+    try {
+      return parsePorts(String(value));
+    } catch (error) {
+      if (!(error instanceof TextError)) throw error;
+      context.issues.push({ code: 'custom', message: error.message, input: value });
+      return z.NEVER;
+    }
+  }),
+);
 
 const autoOrAddress = text('auto or an IPv4 address', (value) =>
   value === 'auto' ? ('auto' as const) : parseAddress(value),
@@ -224,6 +214,8 @@ const bounds = (table: Readonly<Record<string, Bound>>, unit: string) =>
 
 export const blockSchema = prefix;
 
+const WORKERS = `auto or 1 to ${MAX_WORKERS}`;
+
 /** Sections that are lists: judged item by item, so that one bad item hides nothing about the others. */
 export const LIST_SECTIONS = {
   uplinks: uplinkSchema,
@@ -247,16 +239,7 @@ export const SECTIONS = {
     name: interfaceName.optional().meta({ description: 'Name of the TUN device.', default: DEFAULT_TUN }),
   }),
   workers: z
-    .union(
-      [
-        z.literal('auto', { error: must(`auto or 1 to ${MAX_WORKERS}`) }),
-        z
-          .int()
-          .min(1, { error: must(`auto or 1 to ${MAX_WORKERS}`) })
-          .max(MAX_WORKERS, { error: must(`auto or 1 to ${MAX_WORKERS}`) }),
-      ],
-      { error: must(`auto or 1 to ${MAX_WORKERS}`) },
-    )
+    .union([z.literal('auto', { error: must(WORKERS) }), ranged(1, MAX_WORKERS, WORKERS)], { error: must(WORKERS) })
     .meta({ description: 'Worker threads; auto = one a core, less one.', default: 'auto' }),
   log: map('a map like { level: info }', {
     level: word('level', LOG_LEVELS).optional().meta({ description: 'Least level that is logged.', default: 'info' }),
