@@ -52,27 +52,32 @@ export class Payload {
   #length = 0;
 
   u8(value: number): this {
-    this.#view.setUint8(this.#take(1), value);
+    const at = this.#take(1);
+    this.#view.setUint8(at, value);
     return this;
   }
 
   u16(value: number): this {
-    this.#view.setUint16(this.#take(2), value, true);
+    const at = this.#take(2);
+    this.#view.setUint16(at, value, true);
     return this;
   }
 
   u32(value: number): this {
-    this.#view.setUint32(this.#take(4), value, true);
+    const at = this.#take(4);
+    this.#view.setUint32(at, value, true);
     return this;
   }
 
   be16(value: number): this {
-    this.#view.setUint16(this.#take(2), value);
+    const at = this.#take(2);
+    this.#view.setUint16(at, value);
     return this;
   }
 
   be32(value: number): this {
-    this.#view.setUint32(this.#take(4), value);
+    const at = this.#take(4);
+    this.#view.setUint32(at, value);
     return this;
   }
 
@@ -82,7 +87,8 @@ export class Payload {
   }
 
   raw(bytes: Uint8Array): this {
-    this.#bytes.set(bytes, this.#take(bytes.length));
+    const at = this.#take(bytes.length);
+    this.#bytes.set(bytes, at);
     return this;
   }
 
@@ -132,7 +138,7 @@ export class Payload {
     return this;
   }
 
-  /** Reserves zeroed bytes at the end and returns their offset. */
+  /** Reserves zeroed bytes at the end and returns their offset. Call it before reading #bytes or #view: it may replace both. */
   #take(count: number): number {
     const at = this.#length;
     this.#length += count;
