@@ -68,6 +68,7 @@ export async function runDaemon({ configFile, paths }: DaemonOptions): Promise<n
     return await live(new Router({ paths, config, log }), log);
   } catch (error) {
     log.error(error instanceof Error ? error.message : String(error));
+    log.debug({ err: error }, 'where it was');
     return FAILED;
   } finally {
     release();

@@ -15,11 +15,12 @@ export interface LogSink {
 }
 
 const LEVEL_WORDS: Readonly<Record<number, string>> = {
-  10: 'trace',
-  20: 'debug',
+  10: 'trace: ',
+  20: 'debug: ',
   30: '',
   40: 'warning: ',
   50: 'error: ',
+  60: 'fatal: ',
 };
 /** ANSI colour by level, 0 = none. */
 const LEVEL_COLOURS: Readonly<Record<number, number>> = { 10: 90, 20: 90, 40: 33, 50: 31 };
@@ -58,7 +59,9 @@ export function humanLine(line: string, colour: boolean): string {
   const details = Object.entries(rest).map(
     ([key, value]) => `${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`,
   );
-  const cause = err && typeof err === 'object' && 'message' in err ? `: ${String(err.message)}` : '';
+  // People get the reason; whoever debugs gets the place too.
+  const part = number <= 20 || number >= 60 ? 'stack' : 'message';
+  const cause = err ? `: ${String((err as Record<string, unknown>)[part])}` : '';
   const body = `${LEVEL_WORDS[number] ?? ''}${String(msg ?? '')}${cause}${details.length > 0 ? ` (${details.join(' ')})` : ''}`;
   const tint = colour ? (LEVEL_COLOURS[number] ?? 0) : 0;
   return `${clock} ${tint ? `\x1b[${tint}m${body}\x1b[0m` : body}\n`;

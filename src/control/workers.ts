@@ -191,7 +191,6 @@ export class WorkerSet {
       workers: this.#seats.length,
       tunFd: this.#tunFds[seat.index]!,
       wakeFd: seat.wakeFd,
-      workers: this.#seats.length,
       tableFile: this.#options.tableFile,
       flows: this.#options.flows,
       counters: seat.counters,
