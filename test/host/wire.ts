@@ -1,0 +1,140 @@
+/**
+ * Raw Ethernet frames and packets on the real kernel, without AF_PACKET: a TUN whose ingress is redirected into an interface.
+ *
+ *   inject(frame) → TUN "in-X" ─ tc ingress: mirred redirect ─► X transmits it as it stands
+ *
+ * Whoever writes to a TUN says with the first half byte that it is IPv4 (4) or IPv6 (6), and the kernel believes it; what
+ * follows is up to us. So destination MAC addresses here begin with 0x4. Everything is to be used inside a network
+ * namespace of the test's own (in-namespace.ts), and dies with it.
+ */
+import { execFileSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { Batch, VNET_BYTES } from '../../src/batch.js';
+import { TunLink } from '../../src/link/index.js';
+import { native } from '../../src/native.js';
+
+export function sh(line: string): string {
+  return execFileSync('sh', ['-ec', line], { encoding: 'utf8', timeout: 20_000, stdio: ['ignore', 'pipe', 'pipe'] });
+}
+
+export function indexOf(name: string): number {
+  return Number(readFileSync(`/sys/class/net/${name}/ifindex`, 'utf8'));
+}
+
+export function sysctl(path: string, value: string | number): void {
+  writeFileSync(`/proc/sys/${path}`, String(value));
+}
+
+/** `ifindex` by name, where /sys shows another namespace: asked from ip. */
+export function linkIndex(name: string): number {
+  return Number(JSON.parse(sh(`ip -j link show dev ${name}`))[0].ifindex);
+}
+
+/** No router solicitations or neighbour discovery between the test's packets; call it before anything is created. */
+export function quietNamespace(): void {
+  sysctl('net/ipv6/conf/default/disable_ipv6', 1);
+  sysctl('net/ipv6/conf/all/disable_ipv6', 1);
+  sh('ip link set lo up');
+}
+
+/** A TUN that the test reads and writes. */
+export class Tap {
+  readonly link: TunLink;
+  readonly #batch = new Batch();
+  readonly #poller = native.pollerCreate();
+
+  constructor(readonly name: string) {
+    this.link = TunLink.open(name);
+    sh(`ip link set ${name} txqueuelen 4000 mtu 65535 up`);
+    native.pollerAdd(this.#poller, this.link.fd, 0);
+  }
+
+  get index(): number {
+    return linkIndex(this.name);
+  }
+
+  /** Packets that arrive, until none has come for `quietMs`. */
+  read(quietMs = 60): Buffer[] {
+    const packets: Buffer[] = [];
+    while (native.pollerWait(this.#poller, quietMs) !== 0) {
+      this.#batch.clear();
+      const n = this.link.receive(this.#batch);
+      for (let i = 0; i < n; i++) {
+        const off = this.#batch.off[i]!;
+        packets.push(Buffer.from(this.#batch.data.subarray(off, off + this.#batch.len[i]!)));
+      }
+    }
+    return packets;
+  }
+
+  /** Waits for one packet that fits; undefined when none has come in `ms`. */
+  expect(fits: (packet: Buffer) => boolean, ms = 2000): Buffer | undefined {
+    const until = native.boottime() + ms;
+    while (native.boottime() < until) {
+      const found = this.read(20).find(fits);
+      if (found) return found;
+    }
+    return undefined;
+  }
+
+  /** Writes packets; `linear`: bytes that the kernel is told to put into the linear part (only for more than a page). */
+  write(packets: readonly Uint8Array[], linear = 0): number {
+    let sent = 0;
+    for (let from = 0; from < packets.length; from += 200) {
+      this.#batch.clear();
+      packets.slice(from, from + 200).forEach((packet, i) => {
+        const slot = this.#batch.append(packet.length);
+        const off = this.#batch.off[slot]!;
+        this.#batch.data.set(packet, off);
+        // struct virtio_net_hdr: flags, gso_type, hdr_len (little endian), …
+        this.#batch.data[off - VNET_BYTES + 2] = linear & 0xff;
+        this.#batch.data[off - VNET_BYTES + 3] = linear >> 8;
+        this.#batch.list[i] = slot;
+      });
+      sent += this.link.transmit(this.#batch, this.#batch.ctl[0]!);
+    }
+    return sent;
+  }
+
+  close(): void {
+    native.pollerRemove(this.#poller, this.link.fd);
+    native.closeFd(this.#poller);
+    this.link.close();
+  }
+}
+
+/** Lets the test transmit raw frames by interface `out`. */
+export function injector(out: string): Tap {
+  const tap = new Tap(`in-${out}`);
+  sh(`tc qdisc add dev in-${out} clsact
+      tc filter add dev in-${out} ingress protocol all ${CATCH_ALL} action mirred egress redirect dev ${out}`);
+  return tap;
+}
+
+/** A cls_bpf filter that matches everything. */
+export const CATCH_ALL = "bpf bytecode '1,6 0 0 4294967295,'";
+
+/** What comes to the end of the filters of a hook goes to the TUN `to`, so that it can be seen. */
+export function catchPassed(device: string, hook: 'ingress' | 'egress', to: string, pref = 40_000): void {
+  sh(`tc qdisc show dev ${device} clsact | grep -q . || tc qdisc add dev ${device} clsact
+      tc filter add dev ${device} ${hook} pref ${pref} protocol all ${CATCH_ALL} action mirred egress redirect dev ${to}`);
+}
+
+/** MAC addresses that may stand first in a frame. */
+export const MAC = { host: '42:00:00:00:00:01', other: '42:00:00:00:00:99', group: '43:00:00:00:00:01' } as const;
+
+export function frame(to: string, packet: Uint8Array, tags: readonly number[] = [], type = 0x0800): Buffer {
+  const head = Buffer.alloc(14 + 4 * tags.length);
+  head.set(mac(to), 0);
+  head.set(mac('42:00:00:00:00:02'), 6);
+  tags.forEach((tag, i) => {
+    head.writeUInt16BE(0x8100, 12 + 4 * i);
+    head.writeUInt16BE(tag, 14 + 4 * i);
+  });
+  head.writeUInt16BE(type, 12 + 4 * tags.length);
+  return Buffer.concat([head, packet]);
+}
+
+function mac(text: string): number[] {
+  return text.split(':').map((byte) => Number.parseInt(byte, 16));
+}
