@@ -105,13 +105,15 @@ async function live(router: Router, log: Logger): Promise<number> {
 /** Says what stands in the way, each with its remedy; false when a start makes no sense. */
 function passesPreflight({ config, compiled, world }: Router, log: Logger): boolean {
   const checks = preflight({ tun: config.tun.name, ...compiled }, world);
-  for (const { name, status, detail, remedy } of checks) {
+  for (const { name, status, detail, remedy, blocks } of checks) {
     const line = `${name}: ${detail}${remedy ? `; ${remedy}` : ''}`;
-    if (status === 'fail') log.error(line);
+    if (blocks) log.error(line);
+    // A missing interface and the like: the plan's problems say it again, and say when it is over.
+    else if (status === 'fail') log.debug(line);
     else if (status === 'warn') log.warn(line);
     else log.debug(line);
   }
-  return checks.every(({ status }) => status !== 'fail');
+  return !checks.some(({ blocks }) => blocks);
 }
 
 function hookSignals(daemon: Daemon, log: Logger, end: (keep: boolean) => void): () => void {

@@ -20,7 +20,8 @@ export function conntrackLine(flow: Flow): string {
   parts.push(tuple(flow.original, ECHO_REQUEST));
   if (!flow.replied) parts.push('[UNREPLIED]');
   parts.push(tuple(flow.reply, ECHO_REPLY));
-  if (flow.assured) parts.push('[ASSURED]');
+  // conntrack never calls a ping assured.
+  if (flow.assured && flow.protocol !== 'icmp') parts.push('[ASSURED]');
   parts.push('mark=0 use=1');
   return parts.join(' ');
 }

@@ -30,7 +30,9 @@ export function doctor(file: string | undefined): {
   if (!result || 'errors' in result) return { errors: result?.errors ?? [], checks: preflight(undefined, world) };
   const compiled = compile(result.config, world);
   const checks = preflight({ tun: result.config.tun.name, ...compiled }, world);
-  const overlaps = compiled.fatal.map((detail): Check => ({ name: 'config', status: 'fail', detail, remedy: '' }));
+  const overlaps = compiled.fatal.map(
+    (detail): Check => ({ name: 'config', status: 'fail', detail, remedy: '', blocks: true }),
+  );
   return { errors: [], checks: [...overlaps, ...checks] };
 }
 
