@@ -50,7 +50,7 @@ export function initConfig(whole: World): string {
   return lines.join('\n');
 }
 
-/** The interface of the best default route; else the first one that is up and has an address. */
+/** The interface of the best default route. */
 function findUplink(world: World): WorldInterface | undefined {
   const byIndex = (index: number) => world.interfaces.find((item) => item.index === index && item.name !== DEFAULT_TUN);
   const routes = world.routes
@@ -117,7 +117,7 @@ function uplinkLines(world: World, uplink: WorldInterface | undefined): string[]
   if (uplink === undefined) {
     return [
       '# NOT FOUND: this host has no default route. Put the interface to the internet here.',
-      `uplink: { interface: eth0, address: auto, ports: "${DEFAULT_PORTS}" }`,
+      `uplink: { interface: ${exampleName(world, 'eth0', 'wan0')}, address: auto, ports: "${DEFAULT_PORTS}" }`,
     ];
   }
   const addresses = addressesOf(world, uplink).map((item) => item.address);
@@ -141,7 +141,7 @@ function lanLines(world: World, lans: readonly Candidate[], leftOut: readonly st
       '# NOT FOUND: no interface of this host has a private subnet that could be a LAN. This one is an example: change it.',
       ...notes,
       'lans:',
-      `  - { interface: ${world.interfaces.some((item) => item.name === 'vmbr1') ? 'lan0' : 'vmbr1'}, subnet: ${exampleSubnet(world)} }`,
+      `  - { interface: ${exampleName(world, 'vmbr1', 'lan0')}, subnet: ${exampleSubnet(world)} }`,
     ];
   }
   return [
@@ -152,13 +152,20 @@ function lanLines(world: World, lans: readonly Candidate[], leftOut: readonly st
   ];
 }
 
+/** Not an interface of this host, or it would be taken for a finding. */
+function exampleName(world: World, usual: string, other: string): string {
+  return world.interfaces.some((item) => item.name === usual) ? other : usual;
+}
+
 /** Free on this host. */
 function exampleSubnet(world: World): string {
-  for (let third = 161; third < 256; third++) {
-    const subnet = parsePrefix(`172.22.${third}.0/24`);
-    if (!world.addresses.some((item) => overlap(prefixOf(item), subnet))) return formatPrefix(subnet);
+  for (const start of ['172.22.', '192.168.', '10.77.']) {
+    for (let third = 161; third < 256; third++) {
+      const text = `${start}${third}.0/24`;
+      if (!world.addresses.some((item) => overlap(prefixOf(item), parsePrefix(text)))) return text;
+    }
   }
-  return '192.168.77.0/24';
+  return '100.64.161.0/24';
 }
 
 function forwardLines(subnet: Prefix | undefined): string[] {

@@ -54,7 +54,9 @@ function text<T>(what: string, parse: (text: string) => T) {
 /** One value, or a list of at least one. */
 function oneOrList<T extends z.ZodType>(what: string, item: T) {
   return z
-    .union([item, z.array(item).min(1, { error: `is an empty list; it must be ${what}` })], { error: must(what) })
+    .union([item, z.array(item, { error: must(what) }).min(1, { error: `is an empty list; it must be ${what}` })], {
+      error: must(what),
+    })
     .transform((value) => (Array.isArray(value) ? value : [value]) as z.output<T>[]);
 }
 

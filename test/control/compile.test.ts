@@ -347,7 +347,7 @@ test('owners arrays agree with a plain reading of the config (property)', () => 
         }
       }
     }),
-    { numRuns: 40 },
+    { numRuns: 20 },
   );
 });
 
