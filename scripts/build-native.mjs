@@ -16,7 +16,7 @@ const asan = process.argv.includes('--asan');
 const force = process.argv.includes('--force');
 const built = join(root, 'build', 'Release', 'tungate.node');
 const stamp = join(root, 'build', 'tungate.stamp');
-// node-gyp-build finds it there when TUNGATE_PREBUILD names build/asan.
+// node-gyp-build finds it there when TUNGATE_PREBUILD names build/asan (absolute).
 const builtAsan = join(root, 'build', 'asan', 'build', 'Release', 'tungate.node');
 
 function fail(text) {
@@ -95,7 +95,7 @@ if (asan) {
   mkdirSync(dirname(builtAsan), { recursive: true });
   copyFileSync(join(root, 'build', 'Debug', 'tungate.node'), builtAsan);
   console.log(`build-native: made build/asan; run tests on it with
-  LD_PRELOAD="$(g++ -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 TUNGATE_PREBUILD=build/asan node --test …`);
+  LD_PRELOAD="$(g++ -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 TUNGATE_PREBUILD="$PWD/build/asan" node --test …`);
 } else {
   gyp('configure', 'build', '--release', '--jobs=2');
   writeFileSync(stamp, identity());
