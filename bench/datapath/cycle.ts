@@ -13,8 +13,8 @@ import { Engine } from '../../src/datapath/engine.js';
 import { openTable } from '../../src/flow/open.js';
 import { ReplayLink } from '../../src/link/index.js';
 import { native } from '../../src/native.js';
-import { build } from '../../test/lib-packets.js';
 import { makePlan, SERVER } from '../../test/datapath/rig.js';
+import { build } from '../../test/lib-packets.js';
 
 const ROUNDS = 5;
 const PACKETS = 2_000_000;
@@ -27,7 +27,15 @@ function print(figure: string, unit: string, values: number[]): void {
 
 /** A packet of inside host n, by copying a template and patching source and ports (checksum 0). */
 function packets(flows: number): Uint8Array[] {
-  const template = build({ proto: 'udp', src: '172.22.0.1', dst: SERVER, sport: 1, dport: 9, payload: new Uint8Array(36), noChecksum: true });
+  const template = build({
+    proto: 'udp',
+    src: '172.22.0.1',
+    dst: SERVER,
+    sport: 1,
+    dport: 9,
+    payload: new Uint8Array(36),
+    noChecksum: true,
+  });
   const result: Uint8Array[] = [];
   for (let n = 0; n < flows; n++) {
     const packet = template.slice();
@@ -77,5 +85,7 @@ function run(flows: number): void {
 run(1000);
 run(1_000_000);
 for (const flows of [262_144, 1_000_000]) {
-  console.log(JSON.stringify({ figure: `table, ${flows} flows`, unit: 'bytes/flow', median: tableLayout(flows).bytes / flows }));
+  console.log(
+    JSON.stringify({ figure: `table, ${flows} flows`, unit: 'bytes/flow', median: tableLayout(flows).bytes / flows }),
+  );
 }

@@ -43,7 +43,8 @@ const RULE_WORDS = 8;
 /** Rule ids are 1…MAX_RULES; 0 = no rule. They stay with a rule's name over reloads. */
 export const MAX_RULES = 65_533;
 
-if (Counter.VERDICT + VERDICTS.length > BLOCK_WORDS) throw new Error('counter block is too small for the verdict table');
+if (Counter.VERDICT + VERDICTS.length > BLOCK_WORDS)
+  throw new Error('counter block is too small for the verdict table');
 
 /** Shared memory for one worker's counters: the scalar block, then RULE_WORDS for each rule id. Untouched pages cost nothing. */
 export function newCounters(): SharedArrayBuffer {

@@ -26,14 +26,24 @@ export function newMailbox(): SharedArrayBuffer {
 export type ToWorker =
   | { readonly kind: 'plan'; readonly plan: Plan }
   /** End these flows (row indices) if their generation is still the one seen. */
-  | { readonly kind: 'end-flows'; readonly id: number; readonly flows: readonly { index: number; generation: number }[] }
+  | {
+      readonly kind: 'end-flows';
+      readonly id: number;
+      readonly flows: readonly { index: number; generation: number }[];
+    }
   | { readonly kind: 'stop' };
 
 export type FromWorker =
   /** The worker forwards packets. `adopted`: live flows found in the table file; `refused`: why an older file was not taken, or ''. */
   | { readonly kind: 'ready'; readonly adopted: number; readonly refused: string }
   /** After a plan swap: what became of the live flows. */
-  | { readonly kind: 'plan-done'; readonly generation: number; readonly stayed: number; readonly moved: number; readonly ended: number }
+  | {
+      readonly kind: 'plan-done';
+      readonly generation: number;
+      readonly stayed: number;
+      readonly moved: number;
+      readonly ended: number;
+    }
   | { readonly kind: 'flows-ended'; readonly id: number; readonly ended: number }
   | { readonly kind: 'stopped' }
   /** The link went away (device deleted); control opens it again and sends a fresh worker. */

@@ -82,7 +82,8 @@ function newFlow(engine: Engine, batch: Batch, i: number, now: number): number {
   const tcpFlags = (batch.flags[i]! >>> TCP_FLAGS_SHIFT) & 0xff;
   if (proto === IPPROTO.TCP && !mayBegin(tcpFlags, d.action)) return Verdict.NO_STATE;
   // An answer to a query that nobody asked.
-  if (index === Proto.ICMP && ports >>> 16 === 0) return d.action === Action.POOL && policy.isHost(dst) ? Verdict.PUNT : Verdict.NO_STATE;
+  if (index === Proto.ICMP && ports >>> 16 === 0)
+    return d.action === Action.POOL && policy.isHost(dst) ? Verdict.PUNT : Verdict.NO_STATE;
 
   const f = engine.newFlow;
   f.proto = proto;
@@ -158,7 +159,15 @@ function sourceNat(engine: Engine, index: number, remote: number, remotePort: nu
 }
 
 /** Endpoint-dependent mapping: any port of the pool whose (remote, port) pair is free; the source port if possible. */
-function sharedPort(engine: Engine, index: number, address: number, remote: number, remotePort: number, x: number, now: number): number {
+function sharedPort(
+  engine: Engine,
+  index: number,
+  address: number,
+  remote: number,
+  remotePort: number,
+  x: number,
+  now: number,
+): number {
   const { table, newFlow: f } = engine;
   const { mappings } = table;
   const { ports } = mappings;
@@ -175,7 +184,16 @@ function sharedPort(engine: Engine, index: number, address: number, remote: numb
     }
     if (mapping < 0) {
       if (ports.claim(address, index, port, false) !== port) continue;
-      mapping = mappings.create(f.proto, 0, 0, address, port, MappingKind.SHARED_PORT, Filtering.ADDRESS_AND_PORT_DEPENDENT, 0);
+      mapping = mappings.create(
+        f.proto,
+        0,
+        0,
+        address,
+        port,
+        MappingKind.SHARED_PORT,
+        Filtering.ADDRESS_AND_PORT_DEPENDENT,
+        0,
+      );
       if (mapping < 0) {
         ports.release(address, index, port);
         return Verdict.TABLE_FULL;
@@ -281,7 +299,12 @@ function abandon(engine: Engine, verdict: number, now: number): number {
   const { table, newFlow: f } = engine;
   const { mappings } = table;
   const mapping = f.mapping - 1;
-  if (mapping >= 0 && (f.flags & RowFlag.OUTBOUND) !== 0 && mappings.isHeld(mapping) && !mappings.isHeldAt(mapping, now)) {
+  if (
+    mapping >= 0 &&
+    (f.flags & RowFlag.OUTBOUND) !== 0 &&
+    mappings.isHeld(mapping) &&
+    !mappings.isHeldAt(mapping, now)
+  ) {
     mappings.end(mapping);
   }
   return verdict;

@@ -37,7 +37,7 @@ export class Engine {
   constructor(table: FlowTable, plan: Plan, counters: Float64Array) {
     this.table = table;
     this.counters = counters;
-    this.fragments = new Fragments(table.k0, table.k1);
+    this.fragments = new Fragments(table.hash);
     this.sweeper = new Sweeper(table);
     this.policy = new Policy(plan);
     this.plan = plan;

@@ -17,7 +17,7 @@ import { OWNER_HOST, OWNER_RESERVED } from '../contract/plan.js';
 import { ROW_WORDS, Row, RowFlag } from '../contract/table-layout.js';
 import { Verdict } from '../contract/verdict.js';
 import { protoIndex } from '../flow/mappings.js';
-import { adjust, addDelta, checksum, delta32 } from '../wire/checksum.js';
+import { addDelta, adjust, checksum, delta32 } from '../wire/checksum.js';
 import { Icmp, isIcmpReply, isIcmpRequest } from '../wire/icmp.js';
 import { headerBytes, IPPROTO, IPV4_BYTES, Ipv4, OFFSET_MASK } from '../wire/ipv4.js';
 import { Tcp } from '../wire/tcp.js';

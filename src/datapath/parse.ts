@@ -7,11 +7,11 @@
 import { type Batch, VNET_BYTES } from '../batch.js';
 import { Counter } from '../contract/counters.js';
 import { Verdict } from '../contract/verdict.js';
-import { Icmp, ICMP_BYTES, isIcmpError, isIcmpReply, isIcmpRequest } from '../wire/icmp.js';
+import { ICMP_BYTES, Icmp, isIcmpError, isIcmpReply, isIcmpRequest } from '../wire/icmp.js';
 import { IPPROTO, IPV4_BYTES, Ipv4, impossibleSource, MF, OFFSET_MASK } from '../wire/ipv4.js';
 import { impossibleFlags, TCP_BYTES, Tcp, tcpHeaderBytes } from '../wire/tcp.js';
 import { UDP_BYTES, Udp } from '../wire/udp.js';
-import { Gso, GSO_ECN, NEEDS_CSUM, Vnet } from '../wire/vnet.js';
+import { GSO_ECN, Gso, NEEDS_CSUM, Vnet } from '../wire/vnet.js';
 
 /** Bits of Batch.flags. The TCP flags byte stands at TCP_FLAGS_SHIFT. */
 export const Flag = {
@@ -77,7 +77,8 @@ function parseOne(batch: Batch, v: DataView, i: number, off: number, len: number
   const fragment = v.getUint16(off + Ipv4.FRAGMENT) & (MF | OFFSET_MASK);
   if (fragment !== 0) {
     const offset = (fragment & OFFSET_MASK) << 3;
-    if (room === 0 || offset + room > 65_535 || ((fragment & MF) !== 0 && (room & 7) !== 0)) return Verdict.FRAGMENT_INVALID;
+    if (room === 0 || offset + room > 65_535 || ((fragment & MF) !== 0 && (room & 7) !== 0))
+      return Verdict.FRAGMENT_INVALID;
     // RFC 1858: a second fragment at offset 8 would overwrite the TCP flags that the first one was judged by.
     if (offset === 8 && proto === IPPROTO.TCP) return Verdict.FRAGMENT_INVALID;
     flags = offset === 0 ? Flag.FIRST_FRAGMENT : Flag.LATER_FRAGMENT;

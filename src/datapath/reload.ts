@@ -31,7 +31,8 @@ export class Redecision {
     const { table } = engine;
     table.lock.acquire();
     const end = Math.min(this.#row + SLICE, table.header[Header.HIGH_WATER]!);
-    for (; this.#row < end; this.#row++) if ((table.rows[this.#row * ROW_WORDS]! & 1) !== 0) this.#look(engine, this.#row, now);
+    for (; this.#row < end; this.#row++)
+      if ((table.rows[this.#row * ROW_WORDS]! & 1) !== 0) this.#look(engine, this.#row, now);
     table.lock.release();
     return this.#row >= table.header[Header.HIGH_WATER]!;
   }
@@ -85,5 +86,7 @@ function sourceStays(engine: Engine, at: number, index: number): boolean {
   if (address < 0) return false;
   const port = table.rows[at + Row.PORTS1]! & 0xffff;
   if (d.staticPort >= 0) return d.staticPort === port && table.rows[at + Row.MAPPING] === 0;
-  return index < 0 || (table.rows[at + Row.MAPPING] !== 0 && plan.addresses[address]!.owners[index]![port] === OWNER_POOL);
+  return (
+    index < 0 || (table.rows[at + Row.MAPPING] !== 0 && plan.addresses[address]!.owners[index]![port] === OWNER_POOL)
+  );
 }

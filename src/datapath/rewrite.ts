@@ -110,13 +110,22 @@ function followTcp(engine: Engine, batch: Batch, i: number, handle: number, kind
  * Lifetime (REQ-6, 7): through a mapping, only what the inside host sends refreshes UDP and ICMP, unless the plan says
  * otherwise; without one, both ways do. A DNS answer ends its flow soon (REQ-12).
  */
-function refresh(engine: Engine, at: number, side: number, kind: number, proto: number, flags: number, now: number): void {
+function refresh(
+  engine: Engine,
+  at: number,
+  side: number,
+  kind: number,
+  proto: number,
+  flags: number,
+  now: number,
+): void {
   const { rows } = engine.table;
   const { timeouts } = engine.plan;
   if (proto === IPPROTO.TCP) {
     // An RST that ended nothing refreshes nothing.
     const state = (kind >>> STATE_SHIFT) & STATE_MASK;
-    if (((flags >>> TCP_FLAGS_SHIFT) & RST) === 0 || state === State.CLOSE) rows[at + Row.EXPIRES] = now + lifetime(kind, timeouts);
+    if (((flags >>> TCP_FLAGS_SHIFT) & RST) === 0 || state === State.CLOSE)
+      rows[at + Row.EXPIRES] = now + lifetime(kind, timeouts);
     return;
   }
   const inbound = (kind & RowFlag.INBOUND) !== 0;
@@ -130,7 +139,8 @@ function refresh(engine: Engine, at: number, side: number, kind: number, proto: 
       return;
     }
   }
-  if (side === 0 && (kind & (RowFlag.REPLIED | RowFlag.ASSURED)) === RowFlag.REPLIED) rows[at + Row.KIND] = kind | RowFlag.ASSURED;
+  if (side === 0 && (kind & (RowFlag.REPLIED | RowFlag.ASSURED)) === RowFlag.REPLIED)
+    rows[at + Row.KIND] = kind | RowFlag.ASSURED;
   const until = now + lifetime(kind, timeouts);
   rows[at + Row.EXPIRES] = until;
 }
@@ -154,7 +164,16 @@ function count(engine: Engine, at: number, side: number, kind: number, rule: num
 }
 
 /** Addresses, ports and checksums of one packet, from the row's other side. */
-function translate(rows: Int32Array, at: number, side: number, v: DataView, off: number, l4: number, proto: number, flags: number): void {
+function translate(
+  rows: Int32Array,
+  at: number,
+  side: number,
+  v: DataView,
+  off: number,
+  l4: number,
+  proto: number,
+  flags: number,
+): void {
   const other = at + Row.SRC0 + (side ^ 1) * 3;
   const deltas = side === 0 ? rows[at + Row.DELTA]! : ~rows[at + Row.DELTA]!;
   const addressDelta = deltas >>> 16;

@@ -121,5 +121,3 @@ export class BucketIndex {
     return false;
   }
 }
-
-

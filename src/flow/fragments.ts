@@ -23,8 +23,7 @@ const HELD_BYTES = 1 << 20;
 
 export class Fragments {
   readonly #known = new Int32Array(SETS * WAYS * KNOWN_WORDS);
-  readonly #k0: number;
-  readonly #k1: number;
+  readonly #hash: Int32Array;
 
   // Waiting fragments: a ring of slots whose bytes lie in a ring of bytes.
   readonly #heldKey = new Int32Array(HELD_SLOTS * 3);
@@ -44,9 +43,8 @@ export class Fragments {
   generation = 0;
   verdict = 0;
 
-  constructor(k0: number, k1: number) {
-    this.#k0 = k0;
-    this.#k1 = k1;
+  constructor(hash: Int32Array) {
+    this.#hash = hash;
   }
 
   get held(): number {
@@ -54,7 +52,15 @@ export class Fragments {
   }
 
   /** Remembers what became of a first fragment. `handle` −1: its verdict (punt, a drop) is what later ones get. */
-  remember(src: number, dst: number, idProto: number, handle: number, generation: number, verdict: number, until: number): void {
+  remember(
+    src: number,
+    dst: number,
+    idProto: number,
+    handle: number,
+    generation: number,
+    verdict: number,
+    until: number,
+  ): void {
     const known = this.#known;
     const set = this.#set(src, dst, idProto);
     let at = set;
@@ -164,6 +170,6 @@ export class Fragments {
   }
 
   #set(src: number, dst: number, idProto: number): number {
-    return (hashTuple(this.#k0, this.#k1, src, dst, idProto, 0) & (SETS - 1)) * WAYS * KNOWN_WORDS;
+    return (hashTuple(this.#hash, src, dst, idProto, 0) & (SETS - 1)) * WAYS * KNOWN_WORDS;
   }
 }

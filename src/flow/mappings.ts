@@ -15,8 +15,8 @@
  */
 import {
   BUCKET,
-  HOST_WORDS,
   Header,
+  HOST_WORDS,
   MAPPING_WORDS,
   MappingKind,
   MappingRow,
@@ -46,13 +46,11 @@ export class Mappings {
   readonly hosts: ProbeTable;
   readonly ports: PortPool;
   readonly #header: Int32Array;
-  readonly #k0: number;
-  readonly #k1: number;
+  readonly #hash: Int32Array;
 
-  constructor(buffer: ArrayBuffer, layout: TableLayout, header: Int32Array, k0: number, k1: number) {
+  constructor(buffer: ArrayBuffer, layout: TableLayout, header: Int32Array, hash: Int32Array) {
     this.#header = header;
-    this.#k0 = k0;
-    this.#k1 = k1;
+    this.#hash = hash;
     this.capacity = layout.mappings;
     this.words = new Int32Array(buffer, layout.mappingsAt, layout.mappings * MAPPING_WORDS);
     const index = (at: number, hashOf: (value: number) => number) =>
@@ -68,17 +66,16 @@ export class Mappings {
       new Int32Array(buffer, layout.pinholesAt, layout.pinholes * PINHOLE_WORDS),
       PINHOLE_WORDS,
       2,
-      k0,
-      k1,
+      hash,
     );
-    this.hosts = new ProbeTable(new Int32Array(buffer, layout.hostsAt, layout.hosts * HOST_WORDS), HOST_WORDS, 1, k0, k1);
+    this.hosts = new ProbeTable(new Int32Array(buffer, layout.hostsAt, layout.hosts * HOST_WORDS), HOST_WORDS, 1, hash);
     this.ports = new PortPool(buffer, layout.bitmapsAt);
   }
 
   /** Mapping (live or held) of inside endpoint X:x that leaves from address P, or −1. */
   findInside(proto: number, inside: number, x: number, outside: number): number {
     const { words } = this;
-    const hash = hashTuple(this.#k0, this.#k1, inside, outside, x << 16, proto);
+    const hash = hashTuple(this.#hash, inside, outside, x << 16, proto);
     let at = this.inside.first(hash);
     const tag = hash << this.inside.shift;
     for (let choice = 0; ; choice++) {
@@ -104,7 +101,7 @@ export class Mappings {
   /** Mapping or shared port (live or held) at outside endpoint P:p, or −1. */
   findOutside(proto: number, outside: number, p: number): number {
     const { words } = this;
-    const hash = hashTuple(this.#k0, this.#k1, outside, 0, p, proto);
+    const hash = hashTuple(this.#hash, outside, 0, p, proto);
     let at = this.outside.first(hash);
     const tag = hash << this.outside.shift;
     for (let choice = 0; ; choice++) {
@@ -163,7 +160,16 @@ export class Mappings {
    * Makes a mapping for X:x at P:p, whose port the caller has claimed from the pool. A shared port passes inside 0, x 0.
    * COUNT is 0 until the first flow joins. Returns −1 when mappings or hosts are full.
    */
-  create(proto: number, inside: number, x: number, outside: number, p: number, kind: number, filtering: number, rule: number): number {
+  create(
+    proto: number,
+    inside: number,
+    x: number,
+    outside: number,
+    p: number,
+    kind: number,
+    filtering: number,
+    rule: number,
+  ): number {
     const header = this.#header;
     const { words } = this;
     let mapping = header[Header.MAPPING_FREE]! - 1;
@@ -303,8 +309,7 @@ export class Mappings {
     const m = mapping * MAPPING_WORDS;
     const x = words[m + MappingRow.PORTS]! >>> 16;
     return hashTuple(
-      this.#k0,
-      this.#k1,
+      this.#hash,
       words[m + MappingRow.INSIDE]!,
       words[m + MappingRow.OUTSIDE]!,
       x << 16,
@@ -316,8 +321,7 @@ export class Mappings {
     const { words } = this;
     const m = mapping * MAPPING_WORDS;
     return hashTuple(
-      this.#k0,
-      this.#k1,
+      this.#hash,
       words[m + MappingRow.OUTSIDE]!,
       0,
       words[m + MappingRow.PORTS]! & 0xffff,

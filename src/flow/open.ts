@@ -72,7 +72,13 @@ function rebuild(table: FlowTable, now: number): number {
   mappings.pinholes.clear();
   mappings.hosts.clear();
   mappings.ports.clear();
-  for (const word of [Header.FREE_HEAD, Header.FREE_TAIL, Header.LIVE_FLOWS, Header.MAPPING_FREE, Header.LIVE_MAPPINGS]) {
+  for (const word of [
+    Header.FREE_HEAD,
+    Header.FREE_TAIL,
+    Header.LIVE_FLOWS,
+    Header.MAPPING_FREE,
+    Header.LIVE_MAPPINGS,
+  ]) {
     header[word] = 0;
   }
   header[Header.HIGH_WATER] = clamp(header[Header.HIGH_WATER]!, table.layout.rows);
@@ -97,7 +103,10 @@ function rebuild(table: FlowTable, now: number): number {
   for (let mapping = 0; mapping < header[Header.MAPPING_HIGH_WATER]!; mapping++) {
     const m = mapping * MAPPING_WORDS;
     if ((mappings.words[m]! & 1) === 0) continue;
-    if (mappings.words[m + MappingRow.COUNT] === 0 && (counts[mapping]! > 0 || mappings.words[m + MappingRow.EXPIRES]! < now)) {
+    if (
+      mappings.words[m + MappingRow.COUNT] === 0 &&
+      (counts[mapping]! > 0 || mappings.words[m + MappingRow.EXPIRES]! < now)
+    ) {
       mappings.end(mapping);
     }
   }

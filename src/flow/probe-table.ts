@@ -12,18 +12,16 @@ export class ProbeTable {
   readonly #width: number;
   readonly #slots: number;
   readonly #twoKeys: boolean;
-  readonly #k0: number;
-  readonly #k1: number;
+  readonly #hash: Int32Array;
   #live = 0;
 
   /** `width` words a row; `keys` 1 or 2. */
-  constructor(words: Int32Array, width: number, keys: 1 | 2, k0: number, k1: number) {
+  constructor(words: Int32Array, width: number, keys: 1 | 2, hash: Int32Array) {
     this.words = words;
     this.#width = width;
     this.#slots = Math.floor(words.length / width);
     this.#twoKeys = keys === 2;
-    this.#k0 = k0;
-    this.#k1 = k1;
+    this.#hash = hash;
   }
 
   get live(): number {
@@ -81,6 +79,6 @@ export class ProbeTable {
   }
 
   #home(a: number, b: number): number {
-    return ((hashTuple(this.#k0, this.#k1, a, b, 0, 0) >>> 0) * this.#slots * 2 ** -32) | 0;
+    return ((hashTuple(this.#hash, a, b, 0, 0) >>> 0) * this.#slots * 2 ** -32) | 0;
   }
 }

@@ -23,12 +23,12 @@ import {
   RowFlag,
   STATE_MASK,
   STATE_SHIFT,
-  TCP_WORDS,
   type TableLayout,
+  TCP_WORDS,
   tableLayout,
 } from '../contract/table-layout.js';
 import { BucketIndex } from './bucket-index.js';
-import { hashTuple } from './hash.js';
+import { hashTables, hashTuple } from './hash.js';
 import { type Futex, Lock } from './lock.js';
 import { Mappings } from './mappings.js';
 
@@ -64,8 +64,8 @@ export class FlowTable {
   readonly index: BucketIndex;
   readonly mappings: Mappings;
   readonly lock: Lock;
-  readonly k0: number;
-  readonly k1: number;
+  /** Tables of the keyed hash (hash.ts). */
+  readonly hash: Int32Array;
   /** Seconds that a freed row rests: 0 where one worker owns the table. */
   quarantine = QUARANTINE;
 
@@ -82,20 +82,21 @@ export class FlowTable {
     this.rows = new Int32Array(buffer, layout.rowsAt, flows * ROW_WORDS);
     this.bytes = new Float64Array(buffer, layout.rowsAt, (flows * ROW_WORDS) / 2);
     this.tcp = new Int32Array(buffer, layout.tcpAt, flows * TCP_WORDS);
-    this.k0 = this.header[Header.HASH_KEY]!;
-    this.k1 = this.header[Header.HASH_KEY + 1]!;
+    this.hash = hashTables(this.header[Header.HASH_KEY]!, this.header[Header.HASH_KEY + 1]!);
     this.lock = new Lock(this.header, Header.LOCK, futex);
     this.#indexWords = new Int32Array(buffer, layout.flowIndexAt, layout.flowBuckets * 16);
     this.#buckets = layout.flowBuckets;
-    this.index = new BucketIndex(this.#indexWords, layout.flowBuckets, flows * 2, (value) => this.hashOfHandle(value - 1));
+    this.index = new BucketIndex(this.#indexWords, layout.flowBuckets, flows * 2, (value) =>
+      this.hashOfHandle(value - 1),
+    );
     this.#shift = this.index.shift;
     this.#mask = this.index.mask;
-    this.mappings = new Mappings(buffer, layout, this.header, this.k0, this.k1);
+    this.mappings = new Mappings(buffer, layout, this.header, this.hash);
   }
 
   /** Handle whose side carries this tuple, or −1. No lock; whether the row has expired is the caller's question. */
   find(src: number, dst: number, ports: number, proto: number): number {
-    const hash = hashTuple(this.k0, this.k1, src, dst, ports, proto);
+    const hash = hashTuple(this.hash, src, dst, ports, proto);
     const words = this.#indexWords;
     const rows = this.rows;
     const mask = this.#mask;
@@ -128,7 +129,7 @@ export class FlowTable {
     const row = (handle >>> 1) * ROW_WORDS;
     const side = row + Row.SRC0 + (handle & 1) * 3;
     const rows = this.rows;
-    return hashTuple(this.k0, this.k1, rows[side]!, rows[side + 1]!, rows[side + 2]!, rows[row + Row.KIND]! & 0xff);
+    return hashTuple(this.hash, rows[side]!, rows[side + 1]!, rows[side + 2]!, rows[row + Row.KIND]! & 0xff);
   }
 
   /** Writes a new row and indexes both sides. Returns side 0's handle, or −1 when the table is full. Lock held. */

@@ -80,7 +80,8 @@ export function tcpUpdate(
     setWindow(t, at, side, window);
     const shift = side === 0 ? RowFlag.SCALE0_SHIFT : RowFlag.SCALE1_SHIFT;
     kind = (kind & ~(15 << shift)) | ((scale < 0 ? NO_SCALE : scale) << shift);
-    if (side === 1 && state === State.SYN_SENT) kind = withState(kind, (flags & ACK) !== 0 ? State.SYN_RECV : State.SYN_SENT2);
+    if (side === 1 && state === State.SYN_SENT)
+      kind = withState(kind, (flags & ACK) !== 0 ? State.SYN_RECV : State.SYN_SENT2);
     else if ((flags & ACK) !== 0 && state === State.SYN_SENT2) kind = withState(kind, State.SYN_RECV);
     return kind;
   }
@@ -99,7 +100,8 @@ export function tcpUpdate(
     const yourScale = (kind >>> (side === 0 ? RowFlag.SCALE1_SHIFT : RowFlag.SCALE0_SHIFT)) & 15;
     const edge = (t[yourAck]! + scaled(windowOf(t, at, other), yourScale, loose)) | 0;
     // Beyond the window (a keepalive probe of one byte more is let be), or long acknowledged: not the flow's business.
-    if (((end - edge) | 0) > 1 || ((end - t[yourAck]! + BEHIND + scaled(65_535, yourScale, loose)) | 0) < 0) return kind;
+    if (((end - edge) | 0) > 1 || ((end - t[yourAck]! + BEHIND + scaled(65_535, yourScale, loose)) | 0) < 0)
+      return kind;
   }
   if (t[myEnd] === 0 || ((end - t[myEnd]!) | 0) > 0) t[myEnd] = end;
   if ((flags & ACK) !== 0) {

@@ -12,8 +12,8 @@
  * Where a packet came from is told by its source address; the steering filters let nobody speak with another's.
  */
 import {
-  type Forward,
   Filtering,
+  type Forward,
   type Lan,
   Mapping,
   type NatRule,
@@ -142,7 +142,15 @@ export class Policy {
     else d.verdict = Verdict.FOREIGN_SOURCE;
   }
 
-  #toPublic(d: Decision, src: number, sport: number, dport: number, index: number, to: number, lan: Lan | undefined): void {
+  #toPublic(
+    d: Decision,
+    src: number,
+    sport: number,
+    dport: number,
+    index: number,
+    to: number,
+    lan: Lan | undefined,
+  ): void {
     const address = this.plan.addresses[to]!;
     const owner = this.#ownerOf(address, index, dport);
     if (owner === OWNER_HOST || owner === OWNER_RESERVED) {
@@ -171,7 +179,8 @@ export class Policy {
     }
     d.action = Action.DNAT;
     d.target = forward.target;
-    d.targetPort = index < 0 || index === Proto.ICMP ? 0 : forward.single !== 0 ? forward.single : (dport + forward.offset) & 0xffff;
+    d.targetPort =
+      index < 0 || index === Proto.ICMP ? 0 : forward.single !== 0 ? forward.single : (dport + forward.offset) & 0xffff;
     d.out0 = forward.out;
   }
 

@@ -2,7 +2,16 @@
 export const TCP_BYTES = 20;
 
 /** Byte offsets in the header. */
-export const Tcp = { PORTS: 0, SEQ: 4, ACK: 8, DATA_OFFSET: 12, FLAGS: 13, WINDOW: 14, CHECKSUM: 16, URGENT: 18 } as const;
+export const Tcp = {
+  PORTS: 0,
+  SEQ: 4,
+  ACK: 8,
+  DATA_OFFSET: 12,
+  FLAGS: 13,
+  WINDOW: 14,
+  CHECKSUM: 16,
+  URGENT: 18,
+} as const;
 
 export const FIN = 0x01;
 export const SYN = 0x02;

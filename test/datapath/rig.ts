@@ -5,7 +5,9 @@
  *   client B 172.22.161.20  ─┴ LAN 172.22.161.0/24 ─ router P=203.0.113.10 ─ internet
  *   client C 10.7.0.5 ───────  LAN 10.7.0.0/24     ─┘
  */
-import { newCounters, counterView, Counter } from '../../src/contract/counters.js';
+
+import { Batch } from '../../src/batch.js';
+import { Counter, counterView, newCounters } from '../../src/contract/counters.js';
 import {
   Filtering,
   type Forward,
@@ -17,7 +19,6 @@ import {
 } from '../../src/contract/plan.js';
 import { tableLayout } from '../../src/contract/table-layout.js';
 import { VERDICTS } from '../../src/contract/verdict.js';
-import { Batch } from '../../src/batch.js';
 import { cycle } from '../../src/datapath/cycle.js';
 import { Engine } from '../../src/datapath/engine.js';
 import { openTable } from '../../src/flow/open.js';
@@ -99,7 +100,9 @@ export function makePlan(o: RigOptions = {}, generation = 1): Plan {
       { name: 'lan2', mtu: 1500, uplink: -1, lan: 1 },
     ],
     uplinks: [{ interface: 'wan', out: 1, addresses: [0] }],
-    addresses: [{ address: ip(P), uplink: 0, shared: o.shared ?? true, owners, poolSize: size, icmpForward, otherForward }],
+    addresses: [
+      { address: ip(P), uplink: 0, shared: o.shared ?? true, owners, poolSize: size, icmpForward, otherForward },
+    ],
     lans: [
       { interface: 'lan', out: 2, subnet: prefix('172.22.161.0/24'), gateway: ip(GATEWAY) },
       { interface: 'lan2', out: 3, subnet: prefix('10.7.0.0/24'), gateway: ip('10.7.0.1') },
@@ -146,7 +149,13 @@ export class Rig {
   constructor(o: RigOptions = {}) {
     const flows = o.flows ?? 4096;
     this.counters = counterView(newCounters());
-    const { table } = openTable(native.mapAnonymous(tableLayout(flows).bytes), flows, new Int32Array(4), this.now / 1000, native);
+    const { table } = openTable(
+      native.mapAnonymous(tableLayout(flows).bytes),
+      flows,
+      new Int32Array(4),
+      this.now / 1000,
+      native,
+    );
     table.quarantine = 0;
     this.engine = new Engine(table, makePlan(o), this.counters);
     this.link = new MemoryLink('rig', () => this.now);
@@ -157,7 +166,9 @@ export class Rig {
     return this.passWithVnet(...packets).map((packet) => packet.bytes);
   }
 
-  passWithVnet(...packets: (Uint8Array | { bytes: Uint8Array; vnet: Uint8Array })[]): { bytes: Uint8Array; vnet: Uint8Array }[] {
+  passWithVnet(
+    ...packets: (Uint8Array | { bytes: Uint8Array; vnet: Uint8Array })[]
+  ): { bytes: Uint8Array; vnet: Uint8Array }[] {
     for (const p of packets) p instanceof Uint8Array ? this.link.push(p) : this.link.push(p.bytes, p.vnet);
     while (cycle(this.engine, this.link, this.batch) > 0);
     return this.link.sent.splice(0);
