@@ -113,8 +113,8 @@ describe('a world that changes', () => {
     const { router, a, one } = stage;
     const next = '203.0.113.99';
     router.ns.ip(
-      `addr add ${next}/24 dev vmbr0`,
       `addr del ${P}/24 dev vmbr0`,
+      `addr add ${next}/24 dev vmbr0`,
       `route replace default via ${INTERNET.gateway}`,
     );
     await eventually('SNAT by the new address', async () => {

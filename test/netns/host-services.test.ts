@@ -12,8 +12,11 @@ test("the host's own TCP service on P:22 answers at every moment: start, run, re
   const { daemon, one, router } = stage;
   // One connection that lives through all of it, and a new one every few milliseconds.
   const standing = await one.connect({ to: P, port: 22 });
-  const fresh = repeat(() => one.tryAsk('tcp', { to: P, port: 22, seconds: 3 }), 5);
-  const datagrams = repeat(() => one.tryAsk('udp', { to: P, port: 53, seconds: 3 }), 5);
+  let moment = 'before';
+  const watch = (proto: 'tcp' | 'udp', port: number) =>
+    repeat(async () => `${proto} ${moment}: ${await one.tryAsk(proto, { to: P, port, seconds: 3 })}`, 5);
+  const fresh = watch('tcp', 22);
+  const datagrams = watch('udp', 53);
   const moments: [name: string, act: () => Promise<unknown>][] = [
     ['start', () => daemon.up()],
     ['run', () => pause(500)],
@@ -29,13 +32,14 @@ test("the host's own TCP service on P:22 answers at every moment: start, run, re
     ['stop', () => daemon.stop()],
   ];
   for (const [name, act] of moments) {
+    moment = name;
     await act();
     assert.equal((await standing.say(name)).text, name);
   }
   const seen = [...(await fresh.stop()), ...(await datagrams.stop())];
   assert.ok(seen.length > 100, `${seen.length} rounds`);
   assert.deepEqual(
-    seen.filter((who) => who !== 'router'),
+    seen.filter((line) => !line.endsWith(': router')),
     [],
   );
   await standing.hangUp();
