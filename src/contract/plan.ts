@@ -60,6 +60,7 @@ export const OWNER_RESERVED = 0xfffe;
 
 export interface Lan {
   readonly interface: string;
+  /** Index into Plan.interfaces, or 0: the kernel has no route to the subnet by this interface now (no-route). */
   readonly out: number;
   readonly subnet: Prefix;
   /** The router's own address in this subnet: the source of ICMP errors to its hosts. */
@@ -78,7 +79,7 @@ export interface Forward {
   /** `target port = port + offset`, or, if `single` is not 0, always `single`. */
   readonly offset: number;
   readonly single: number;
-  /** Out interface of the target. */
+  /** Out interface of the target, or 0: it is not reached by its LAN now (no-route). */
   readonly out: number;
   /** Empty = anybody. Matched against the sender before NAT. */
   readonly from: readonly Prefix[];

@@ -177,6 +177,10 @@ export class Policy {
       d.verdict = Verdict.FORWARD_SOURCE;
       return;
     }
+    if (forward.out === 0) {
+      d.verdict = Verdict.NO_ROUTE;
+      return;
+    }
     d.action = Action.DNAT;
     d.target = forward.target;
     d.targetPort =
@@ -190,6 +194,11 @@ export class Policy {
       return;
     }
     const other = this.lanOf(dst);
+    // A LAN that the kernel does not reach by its interface: what is written for it would follow the default route out.
+    if (lan.out === 0 || other?.out === 0) {
+      d.verdict = Verdict.NO_ROUTE;
+      return;
+    }
     if (other) {
       d.action = Action.PLAIN;
       d.out0 = other.out;
