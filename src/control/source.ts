@@ -4,7 +4,19 @@
  * YAML 1.2 core: `off` and `no` are words, `010` is ten. Duplicate keys, unknown tags and a second document are errors.
  * Whatever the text is, the answer is a value or a list of errors; nothing is thrown.
  */
-import { type Document, isAlias, isMap, isPair, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
+import {
+  type Document,
+  isAlias,
+  isMap,
+  isScalar,
+  isSeq,
+  LineCounter,
+  type Node,
+  type Pair,
+  parseDocument,
+  visit,
+  type YAMLMap,
+} from 'yaml';
 
 export type Path = readonly (string | number)[];
 
@@ -42,21 +54,22 @@ export function readSource(text: string): Source {
     return { line: Math.max(line, 1), col: Math.max(col, 1) };
   };
   try {
-    const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, strict: true, uniqueKeys: true });
-    const faults = [...document.errors, ...document.warnings].map((error) => ({
+    const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, strict: true, uniqueKeys: false });
+    const faults: Fault[] = [...document.errors, ...document.warnings].map((error) => ({
       ...place(error.pos[0]),
-      message: sentence(error.code, error.message, keyText(text, error.pos[0])),
+      message: sentence(error.code, error.message),
     }));
+    const keys = indexKeys(document, place, faults);
     if (faults.length > 0) return failed(faults);
     return {
       value: document.toJS({ maxAliasCount: MAX_ALIASES }),
       faults: [],
-      at: (path) => place(walk(document, path).value),
-      keyAt: (path) => place(walk(document, path).key),
+      at: (path) => place(walk(document, keys, path).value),
+      keyAt: (path) => place(walk(document, keys, path).key),
     };
   } catch (error) {
     // The YAML reader is recursive: a hundred thousand brackets end its stack. Alias bombs end in toJS.
-    return failed([{ ...START, message: sentence('', (error as Error).message, '') }]);
+    return failed([{ ...START, message: sentence('', (error as Error).message) }]);
   }
 }
 
@@ -64,14 +77,40 @@ function failed(faults: readonly Fault[]): Source {
   return { value: undefined, faults, at: () => START, keyAt: () => START };
 }
 
-function keyText(text: string, offset: number): string {
-  return /^[^\s:,{}[\]]*/.exec(text.slice(offset, offset + 60))?.[0] ?? '';
+type Keys = WeakMap<object, Map<string, Pair>>;
+
+/** Pairs of every map by key. Does the search for duplicates too: the library's own looks at every pair of keys. */
+function indexKeys(document: Document.Parsed, place: (offset: number) => Position, faults: Fault[]): Keys {
+  const keys: Keys = new WeakMap();
+  visit(document, {
+    Map(_, map: YAMLMap) {
+      const pairs = new Map<string, Pair>();
+      keys.set(map, pairs);
+      for (const pair of map.items) {
+        const { key } = pair;
+        const at = place(start(key as Node) ?? start(map) ?? 0);
+        if (!isScalar(key)) {
+          faults.push({ ...at, message: 'a key must be a plain word' });
+          continue;
+        }
+        const name = String(key.value);
+        const first = pairs.get(name);
+        if (first === undefined) pairs.set(name, pair);
+        else {
+          const { line, col } = place(start(first.key as Node) ?? 0);
+          faults.push({
+            ...at,
+            message: `key "${name}" is there twice in the same map (first at ${line}:${col}); keep one of them`,
+          });
+        }
+      }
+    },
+  });
+  return keys;
 }
 
-function sentence(code: string, message: string, key: string): string {
+function sentence(code: string, message: string): string {
   switch (code) {
-    case 'DUPLICATE_KEY':
-      return `key "${key}" is there twice in the same map; keep one of them`;
     case 'MULTIPLE_DOCS':
       return 'a second YAML document begins here (---); a config is one document';
     case 'TAB_AS_INDENT':
@@ -85,16 +124,14 @@ function sentence(code: string, message: string, key: string): string {
 }
 
 /** Offsets of the value at `path` and of its key, or of the last thing on the way that is there. */
-function walk(document: Document.Parsed, path: Path): { value: number; key: number } {
+function walk(document: Document.Parsed, keys: Keys, path: Path): { value: number; key: number } {
   let node: Node | null | undefined = document.contents;
   let value = start(node) ?? 0;
   let key = value;
   for (const step of path) {
     if (isAlias(node)) node = node.resolve(document);
     if (isMap(node)) {
-      const pair = node.items.find(
-        (item) => isPair(item) && isScalar(item.key) && String(item.key.value) === String(step),
-      );
+      const pair = keys.get(node)?.get(String(step));
       if (pair === undefined) break;
       key = start(pair.key as Node) ?? value;
       node = pair.value as Node | null;

@@ -162,7 +162,7 @@ const BAD: readonly [string, string[], string[]][] = [
   [
     'a duplicate key',
     ['parity: true', 'parity: false'],
-    ['t.yaml:4:1: key "parity" is there twice in the same map; keep one of them'],
+    ['t.yaml:4:1: key "parity" is there twice in the same map (first at 3:1); keep one of them'],
   ],
   [
     'REQ-6 a UDP timeout below 120 s names RFC 4787',
@@ -402,6 +402,12 @@ test('text that is no YAML, no map or nothing at all', () => {
   ]);
   assert.match(errorsOf('['.repeat(100_000))[0]!, /nested too deeply/);
   assert.deepEqual(errorsOf(UPLINK, LANS, 'block: !secret x').length, 1);
+});
+
+test('keys that are no words, and many of them', () => {
+  assert.deepEqual(errorsOf(UPLINK, LANS, '? [a]', ': 1'), ['t.yaml:3:3: a key must be a plain word']);
+  const many = Array.from({ length: 5000 }, (_, i) => `k${i}: 1`);
+  assert.equal(errorsOf(UPLINK, LANS, ...many).length, 5000);
 });
 
 test('an alias bomb is refused, not expanded', () => {

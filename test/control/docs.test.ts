@@ -41,6 +41,6 @@ test('the JSON schema names every key and the defaults', () => {
     properties: Record<string, { default?: unknown; properties?: Record<string, { default?: unknown }> }>;
   };
   assert.deepEqual(Object.keys(properties).sort(), [...TOP_KEYS].sort());
-  assert.equal(properties['timeouts']!.properties!['udp']!.default, 300);
-  assert.equal(properties['uplink']!.properties!['ports']!.default, '20000-49999');
+  assert.equal(properties.timeouts!.properties!.udp!.default, 300);
+  assert.equal(properties.uplink!.properties!.ports!.default, '20000-49999');
 });
