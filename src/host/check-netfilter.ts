@@ -11,7 +11,7 @@ import type { PortInterval } from '../contract/steering.js';
 import { type Check, fail, ok, type Wanted, warn } from './check.js';
 import { ipv4Text } from './ipv4.js';
 import { type Chain, CT_INVALID, type InterfaceCondition, type Rule, readRuleSet } from './nftables.js';
-import { intersectPorts, mergePorts, portsText } from './ports.js';
+import { intersectPorts, mergePorts, portsText, subtractPorts } from './ports.js';
 
 const PREROUTING = 0;
 const FORWARD = 2;
@@ -183,11 +183,23 @@ function judgeNat(chain: Chain, rule: Rule, wanted: Wanted, nameOf: NameOf): Che
 }
 
 function overlap(chain: Chain, kind: string, address: string, shared: PortInterval[], claimed: PortInterval[]): Check {
+  const to = kind === 'snat' ? `snat to ${address}` : 'masquerade to ';
+  const rest = freeRange(claimed);
+  const remedy = rest
+    ? `give the rule ports of its own (iptables: -p tcp and -p udp, --to-ports ${rest}; nft: meta l4proto { tcp, udp } ${to}:${rest}), or make that network a LAN of the router`
+    : 'make that network a LAN of the router, or make the pool smaller: it leaves no ports';
   return fail(
     'netfilter',
     `a ${kind} rule in chain ${chain.name} of table ${chain.family} ${chain.table} may take ports ${shorten(shared)} of ${address}, which belong to the router: answers to that traffic would be lost`,
-    `give the rule ports outside ${shorten(claimed)} (nft: "${kind}${kind === 'snat' ? ` to ${address}` : ' to '}:1024-19999"; iptables: --to-ports 1024-19999), or make that network a LAN of the router`,
+    remedy,
   );
+}
+
+/** The widest range of unprivileged ports that nobody claims. */
+function freeRange(claimed: readonly PortInterval[]): string | undefined {
+  const free = subtractPorts([{ first: 1024, last: 65_535 }], claimed);
+  const widest = free.toSorted((a, b) => b.last - b.first - (a.last - a.first))[0];
+  return widest && portsText([widest]);
 }
 
 function shorten(ports: readonly PortInterval[]): string {

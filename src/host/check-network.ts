@@ -1,6 +1,6 @@
 /** The interfaces and addresses that the config names, on this host. */
 import type { World, WorldInterface } from '../contract/world.js';
-import { type Check, fail, ok, type Wanted, warn } from './check.js';
+import { type Check, fail, failForNow, ok, type Wanted, warn } from './check.js';
 import { ipv4Text, maskOf, prefixText } from './ipv4.js';
 import { confPath, readSysctl } from './sysctl.js';
 
@@ -19,7 +19,7 @@ function checkInterface(name: string, world: World): Check {
   const found = world.interfaces.find((one) => one.name === name);
   if (!found) {
     const others = world.interfaces.filter(({ loopback }) => !loopback).map((one) => one.name);
-    return fail(
+    return failForNow(
       title,
       'there is no such interface',
       `present are: ${others.join(', ') || 'none'}; mend the config or create it`,

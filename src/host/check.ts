@@ -11,6 +11,8 @@ export interface Check {
   readonly detail: string;
   /** What to do about it; '' where nothing has to be done. */
   readonly remedy: string;
+  /** `up` refuses to start because of it. A failure that may end by itself (an interface to come) does not. */
+  readonly blocks: boolean;
 }
 
 /** What the config asks for. Without it only the machine is checked. */
@@ -28,13 +30,18 @@ export interface Wanted extends PreflightInput {
 }
 
 export function ok(name: string, detail: string): Check {
-  return { name, status: 'ok', detail, remedy: '' };
+  return { name, status: 'ok', detail, remedy: '', blocks: false };
 }
 
 export function warn(name: string, detail: string, remedy: string): Check {
-  return { name, status: 'warn', detail, remedy };
+  return { name, status: 'warn', detail, remedy, blocks: false };
 }
 
 export function fail(name: string, detail: string, remedy: string): Check {
-  return { name, status: 'fail', detail, remedy };
+  return { name, status: 'fail', detail, remedy, blocks: true };
+}
+
+/** A failure that `up` can start with, because it may end without a restart. */
+export function failForNow(name: string, detail: string, remedy: string): Check {
+  return { name, status: 'fail', detail, remedy, blocks: false };
 }

@@ -1,6 +1,6 @@
 /**
  * Everything that can be known before packets flow: behind `tungate doctor`, and behind `up`, which refuses to start on
- * any 'fail'. A check never changes what exists: the kernel's abilities are tried on a TUN device of its own that is
+ * any check that `blocks`. A check never changes what exists: the kernel's abilities are tried on a TUN device of its own that is
  * gone when the check ends.
  */
 import type { World } from '../contract/world.js';

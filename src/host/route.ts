@@ -41,7 +41,10 @@ export const TABLE_MAIN = 254;
 export const TABLE_LOCAL = 255;
 
 const RTPROT_STATIC = 4;
+const SCOPE_UNIVERSE = 0;
 const SCOPE_LINK = 253;
+/** In a deletion: whatever its scope. */
+const SCOPE_NOWHERE = 255;
 const RTN_UNICAST = 1;
 /** The route came out of a lookup (a cached exception), not out of a table. */
 const RTM_F_CLONED = 0x200;
@@ -136,14 +139,14 @@ export interface NewRoute {
   readonly table?: number;
 }
 
-function rtmsg(route: NewRoute): Payload {
+function rtmsg(route: NewRoute, scope: number): Payload {
   const payload = new Payload()
     .u8(AF_INET)
     .u8(route.length)
     .zeros(2)
     .u8(0) // the table is in RTA_TABLE, where numbers above 255 fit
     .u8(RTPROT_STATIC)
-    .u8(route.gateway ? 0 : SCOPE_LINK)
+    .u8(scope)
     .u8(RTN_UNICAST)
     .u32(0)
     .attrU32(RTA_TABLE, route.table ?? TABLE_MAIN)
@@ -161,12 +164,13 @@ function describe(route: NewRoute): string {
 
 /** Fails with EEXIST where the table has this prefix with this metric. */
 export function addRoute(nl: Netlink, route: NewRoute): void {
-  nl.request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, rtmsg(route).bytes(), `add ${describe(route)}`);
+  const scope = route.gateway ? SCOPE_UNIVERSE : SCOPE_LINK;
+  nl.request(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, rtmsg(route, scope).bytes(), `add ${describe(route)}`);
 }
 
 /** Fails with ESRCH where there is no such route. */
 export function deleteRoute(nl: Netlink, route: NewRoute): void {
-  nl.request(RTM_DELROUTE, 0, rtmsg(route).bytes(), `delete ${describe(route)}`);
+  nl.request(RTM_DELROUTE, 0, rtmsg(route, SCOPE_NOWHERE).bytes(), `delete ${describe(route)}`);
 }
 
 /** A policy rule: which table a lookup asks, by what of the packet. */
