@@ -133,15 +133,18 @@ function configure(nl: Netlink, journal: Journal, device: Link): void {
   setLink(nl, device.index, { up: true, mtu: TUN_MTU, txqueuelen: TUN_QUEUE_LENGTH });
 }
 
-/** See the head. Devices and `default` come before `all`, so that nothing is without its filter in between. */
+/**
+ * See the head. `all` comes last, so that nothing is without its filter in between; devices come before `default`,
+ * because a write to `default` also reaches every device whose own value was never written, and could not be undone there.
+ */
 function relaxReversePath(nl: Netlink, journal: Journal, device: Link): void {
   const all = readSysctl(confPath('all', 'rp_filter'));
   if (all === '2') addHostAddress(nl, journal, device, DUMMY_ADDRESS);
   if (all !== '1') return;
-  raise(journal, confPath('default', 'rp_filter'));
   for (const other of readLinks(nl)) {
     if (other.index !== device.index) raise(journal, confPath(other.name, 'rp_filter'), other);
   }
+  raise(journal, confPath('default', 'rp_filter'));
   setSysctl(journal, confPath('all', 'rp_filter'), '0');
 }
 
