@@ -130,7 +130,11 @@ export function planDifference(before: Plan, after: Plan): string {
   named('forwards', before.forwards, after.forwards);
   named('nat rules', before.nat, after.nat);
   if (text(before.routes) !== text(after.routes))
-    parts.push(`routes: ${before.routes.length} → ${after.routes.length}`);
+    parts.push(
+      before.routes.length === after.routes.length
+        ? 'routes'
+        : `routes: ${before.routes.length} → ${after.routes.length}`,
+    );
   if (text(before.lans) !== text(after.lans)) parts.push('LANs');
   if (text(before.interfaces) !== text(after.interfaces)) parts.push('interfaces');
   if (text(before.hostAddresses) !== text(after.hostAddresses)) parts.push("the host's addresses");

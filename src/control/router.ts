@@ -18,7 +18,7 @@
  * carry. If the kernel refuses a change while running (an interface vanished in between), it is tried again from a new
  * snapshot until it succeeds.
  */
-import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { isDeepStrictEqual } from 'node:util';
 import type { Phase, ReloadAnswer } from '../contract/api.js';
@@ -159,8 +159,9 @@ export class Router {
       onLinkLost: (message) => this.#linkLost(message),
     });
     this.#saveMemory();
-    await this.#workers.start();
     const layout = tableLayout(this.config.limits.flows);
+    this.#dropOtherTable(layout.bytes);
+    await this.#workers.start();
     this.table = new TableReader(native.mapFile(this.paths.flows, layout.bytes).buffer, layout);
     reservePorts(compiled.reservedPorts, this.#journal);
     this.#steer();
@@ -174,6 +175,14 @@ export class Router {
     this.#timer.unref();
     this.phase = 'ready';
     for (const problem of this.problems) this.#log.warn(problem);
+  }
+
+  /** A table for another number of flows cannot be taken over; as a file it would keep its memory. */
+  #dropOtherTable(bytes: number): void {
+    const there = statSync(this.paths.flows, { throwIfNoEntry: false });
+    if (!there || there.size === bytes) return;
+    this.#log.warn('limits.flows is another than in the last run: its flows are not taken over');
+    rmSync(this.paths.flows);
   }
 
   /** Addresses that the TUN holds from the earlier run and is to hold on: they must not vanish for a moment. */
@@ -212,6 +221,7 @@ export class Router {
         if (next.fatal.length > 0) throw new Refused(422, `${this.config.file}: does not fit this host`, next.fatal);
         await adopt(result.config);
         this.#notes = laterChanges(this.config, result.config);
+        const same = sameMeaning(this.config, result.config);
         // What takes effect at the next start only must not look as if it had.
         const { limits, workers, tun } = this.config;
         this.config = { ...result.config, limits: { ...result.config.limits, flows: limits.flows }, workers, tun };
@@ -220,7 +230,7 @@ export class Router {
         const flows = await this.#apply(compile(this.config, world, this.#compiled), world, 'reload');
         for (const note of this.#notes) this.#log.warn(note);
         const { generation } = this.#compiled.plan;
-        return { generation, changed: generation !== before, flows, problems: this.problems };
+        return { generation, changed: generation !== before || !same, flows, problems: this.problems };
       } catch (error) {
         const lines = error instanceof Refused && error.errors.length > 0 ? error.errors : [(error as Error).message];
         this.lastReload = { ...this.lastReload, errors: lines };
@@ -256,7 +266,7 @@ export class Router {
     clearTimeout(this.#retry);
     this.#retry = setTimeout(() => {
       if (this.#tun) void this.#worldChanged(readWorld(this.#nl));
-      else void this.#linkLost('it could not be made again');
+      else void this.#linkLost('there is no TUN device');
     }, RETRY_MS);
     this.#retry.unref();
   }
@@ -302,7 +312,7 @@ export class Router {
   #linkLost(message: string): Promise<void> {
     return this.#exclusive(async () => {
       if (this.phase !== 'ready') return;
-      this.#log.error(`${this.config.tun.name} is gone (${message}); making it again`);
+      this.#log.error(`${message}; making ${this.config.tun.name} again`);
       try {
         await this.#workers!.stop();
         this.#closeTun();
@@ -390,6 +400,13 @@ function readMemory(file: string): Memory | null {
   } catch {
     return null;
   }
+}
+
+/** Equal but for the places in the file. */
+function sameMeaning(a: Config, b: Config): boolean {
+  const text = (config: Config) =>
+    JSON.stringify(config, (key, value: unknown) => (key === 'origin' ? undefined : value));
+  return text(a) === text(b);
 }
 
 /** Keys that a running router cannot change, in words. */
