@@ -57,7 +57,7 @@ export const Bpf = {
   TXA: 0x80,
 } as const;
 
-/** Offsets from here on are counted from the network header, and see only the linear part of the packet's memory. */
+/** Offsets from here on are counted from the network header; before Linux 6.16 they see only the linear part of the packet's memory. */
 export const SKF_NET_OFF = 0xfff00000;
 
 /** Facts about the packet that are not in its bytes (SKF_AD_OFF + SKF_AD_*), read by an absolute load. */

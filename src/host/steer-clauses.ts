@@ -3,9 +3,9 @@
  * are meant. A program is one head and some clauses; a packet is meant when any clause says so.
  *
  * X points at the IP header, as a value for `[x + k]` loads, and M[0] keeps it. On Ethernet and loopback X is 14, an ordinary
- * offset, which also reaches bytes outside the linear part of the packet's memory: a VM can make its tap device build
- * packets with next to nothing in the linear part, and a load relative to SKF_NET_OFF would end the program with "no match"
- * and let the packet past. On other links (PPP, TUN) the header in front of IP is none or unknown and X is SKF_NET_OFF.
+ * offset. SKF_NET_OFF would do on every link, but before Linux 6.16 it sees only the linear part of the packet's memory; a VM can
+ * make its tap device build packets with next to nothing there, the load would end the program with "no match", and
+ * the packet would be past. On other links (PPP, TUN) there is no MAC header or an unknown one, and X is SKF_NET_OFF.
  *
  * Clauses must be divisible: a slice is a part of the address space and of the port space, and a clause emits the code for
  * what lies in it. The whole is the union of the slices, so a slice may be a filter of its own (steer-programs.ts).

@@ -136,13 +136,7 @@ function notedFilters(journal: Journal): NotedFilter[] {
 
 function compare(nl: Netlink, wanted: readonly SteeringFilter[], tun: number, journal: Journal): Difference {
   const noted = notedFilters(journal);
-  const there = new Map<string, Filter[]>();
-  const at = (index: number, parent: number): Filter[] => {
-    const hook = `${index} ${parent}`;
-    const known = there.get(hook) ?? readFilters(nl, index, parent).filter(({ chain }) => chain === 0);
-    there.set(hook, known);
-    return known;
-  };
+  const at = hookReader(nl);
   const priorities = new Map<string, Priorities>();
   const placed = wanted.map((filter): Placed => {
     const parent = filter.hook === 'ingress' ? INGRESS : EGRESS;
@@ -169,6 +163,17 @@ function compare(nl: Netlink, wanted: readonly SteeringFilter[], tun: number, jo
   }
   const remove = noted.filter((change) => !placed.some(({ key }) => sameKey(key, change)));
   return { create, replace, remove: removalOrder(remove) };
+}
+
+/** Reads the filters of each hook once. Other chains than 0 are nobody's business here: priorities are a chain's own. */
+function hookReader(nl: Netlink): (index: number, parent: number) => readonly Filter[] {
+  const read = new Map<string, Filter[]>();
+  return (index, parent) => {
+    const hook = `${index} ${parent}`;
+    const known = read.get(hook) ?? readFilters(nl, index, parent).filter(({ chain }) => chain === 0);
+    read.set(hook, known);
+    return known;
+  };
 }
 
 function sameKey(a: FilterKey, b: FilterKey): boolean {
@@ -307,18 +312,20 @@ function removalOrder(filters: readonly NotedFilter[]): NotedFilter[] {
 
 function removeFilters(nl: Netlink, filters: readonly NotedFilter[], journal: Journal): string[] {
   const deleted: string[] = [];
+  const read = hookReader(nl);
   for (const change of filters) {
     try {
-      const there = readFilters(nl, change.index, change.parent).find((one) => sameKey(one, change));
+      const there = read(change.index, change.parent).find((one) => sameKey(one, change));
       if (there?.kind === CLASSIFIER) {
         const action = isDropHandle(change.handle) ? 'drop' : 'redirect';
-        const tun = redirectTarget(there);
-        if (action === 'drop' || tun)
-          writeFilter(nl, change, CLASSIFIER, optionsOf({ action, program: EMPTY[action] }, tun ?? 0));
+        const tun = redirectTarget(there) ?? 0;
+        const swappable = action === 'drop' || tun !== 0;
+        if (swappable) writeFilter(nl, change, CLASSIFIER, optionsOf({ action, program: EMPTY[action] }, tun));
         deleteFilter(nl, change, CLASSIFIER);
         deleted.push(describe(change.interface, change));
       }
     } catch (error) {
+      // It went away since it was read, or its interface did.
       if (!failedWith(error, 'ENODEV', 'ENOENT', 'EINVAL')) throw error;
     }
     journal.forget(change);

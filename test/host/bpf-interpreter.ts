@@ -10,7 +10,7 @@ export interface Frame {
   readonly bytes: Uint8Array;
   /** Bytes in front of the IP header. */
   readonly mac: number;
-  /** Bytes that lie in the linear part: all that SKF_NET_OFF can see. */
+  /** Bytes that lie in the linear part: all that SKF_NET_OFF can see before Linux 6.16. */
   readonly linear: number;
   /** ARPHRD_*. */
   readonly hatype: number;

@@ -17,15 +17,11 @@ export function sh(line: string): string {
   return execFileSync('sh', ['-ec', line], { encoding: 'utf8', timeout: 20_000, stdio: ['ignore', 'pipe', 'pipe'] });
 }
 
-export function indexOf(name: string): number {
-  return Number(readFileSync(`/sys/class/net/${name}/ifindex`, 'utf8'));
-}
-
 export function sysctl(path: string, value: string | number): void {
   writeFileSync(`/proc/sys/${path}`, String(value));
 }
 
-/** `ifindex` by name, where /sys shows another namespace: asked from ip. */
+/** Asked from ip, because /sys still shows the namespace that it was mounted in. */
 export function linkIndex(name: string): number {
   return Number(JSON.parse(sh(`ip -j link show dev ${name}`))[0].ifindex);
 }
@@ -79,6 +75,13 @@ export class Tap {
 
   /** Writes packets; `linear`: bytes that the kernel is told to put into the linear part (only for more than a page). */
   write(packets: readonly Uint8Array[], linear = 0): number {
+    const header = Buffer.alloc(VNET_BYTES);
+    header.writeUInt16LE(linear, 2);
+    return this.writeOffloaded(packets, header);
+  }
+
+  /** Writes packets, each with this struct virtio_net_hdr. */
+  writeOffloaded(packets: readonly Uint8Array[], header: Uint8Array): number {
     let sent = 0;
     for (let from = 0; from < packets.length; from += 200) {
       this.#batch.clear();
@@ -86,9 +89,7 @@ export class Tap {
         const slot = this.#batch.append(packet.length);
         const off = this.#batch.off[slot]!;
         this.#batch.data.set(packet, off);
-        // struct virtio_net_hdr: flags, gso_type, hdr_len (little endian), …
-        this.#batch.data[off - VNET_BYTES + 2] = linear & 0xff;
-        this.#batch.data[off - VNET_BYTES + 3] = linear >> 8;
+        this.#batch.data.set(header, off - VNET_BYTES);
         this.#batch.list[i] = slot;
       });
       sent += this.link.transmit(this.#batch, this.#batch.ctl[0]!);
@@ -109,6 +110,13 @@ export function injector(out: string): Tap {
   sh(`tc qdisc add dev in-${out} clsact
       tc filter add dev in-${out} ingress protocol all ${CATCH_ALL} action mirred egress redirect dev ${out}`);
   return tap;
+}
+
+/** One of the kernel's counters for this namespace: snmp('Tcp', 'OutRsts'). */
+export function snmp(group: string, name: string): number {
+  const lines = readFileSync('/proc/self/net/snmp', 'utf8').split('\n');
+  const [names, values] = lines.filter((line) => line.startsWith(`${group}:`)).map((line) => line.split(' '));
+  return Number(values![names!.indexOf(name)]);
 }
 
 /** A cls_bpf filter that matches everything. */
