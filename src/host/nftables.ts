@@ -133,10 +133,12 @@ type Register =
   | { readonly kind: 'source'; readonly mask: number }
   | { readonly kind: 'bytes'; readonly bytes: Uint8Array };
 
-type Draft = { -readonly [K in keyof Rule]: Rule[K] };
+/** A rule while it is read. */
+export type Draft = { -readonly [K in keyof Rule]: Rule[K] };
 
-function runRule(expressions: Uint8Array | undefined, dropsOf: (set: string) => number): Rule {
-  const rule: Draft = {
+/** Matches everything, does nothing. */
+export function emptyRule(): Draft {
+  return {
     verdict: undefined,
     target: '',
     iif: undefined,
@@ -148,6 +150,10 @@ function runRule(expressions: Uint8Array | undefined, dropsOf: (set: string) => 
     nat: undefined,
     others: 0,
   };
+}
+
+function runRule(expressions: Uint8Array | undefined, dropsOf: (set: string) => number): Rule {
+  const rule = emptyRule();
   const registers = new Map<number, Register>();
   for (const { value } of expressions ? attributeList(expressions) : []) {
     const expression = attributes(value);
@@ -316,10 +322,10 @@ function portsOf(
   return { first: viewOf(first).getUint16(0), last: viewOf(last).getUint16(0) };
 }
 
-/** Interface names are compared as 16 bytes; fewer bytes mean "begins with". */
+/** A whole name is compared with the NUL at its end (nft fills up to 16 bytes); without one it means "begins with". */
 function interfaceName(value: Uint8Array): string {
   const name = text(value) ?? '';
-  return value.length < 16 ? `${name}*` : name;
+  return value.includes(0) ? name : `${name}*`;
 }
 
 function hostOrder(value: Uint8Array): number {

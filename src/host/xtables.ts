@@ -4,9 +4,7 @@
  */
 
 import { viewOf } from './netlink-message.js';
-import type { Nat, Rule } from './nftables.js';
-
-type Draft = { -readonly [K in keyof Rule]: Rule[K] };
+import type { Draft, Nat } from './nftables.js';
 
 /** Offsets in struct xt_conntrack_mtinfo3. */
 const MATCH_FLAGS = 146;

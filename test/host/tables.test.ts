@@ -1,6 +1,6 @@
 /** Interfaces, addresses, routes, rules, qdiscs and filters: judged by `ip -j` and `tc -j` in a namespace of the test's own. */
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { test } from 'node:test';
 import { ipv4Number, ipv4Text } from '../../src/host/ipv4.js';
 import {
@@ -233,13 +233,36 @@ inNamespace("the kernel's tables by netlink", import.meta.url, ['--net'], () => 
     assert.deepEqual(readFilters(nl, 9999, INGRESS), []);
   });
 
-  test('a dump of thousands of routes comes whole, also while routes change', () => {
+  test('a dump of thousands of routes comes whole while another process changes the table', async () => {
     const index = findLink(nl, 'br0')!.index;
     const before = readRoutes(nl).length;
+    for (let i = 0; i < 3000; i++) addRoute(nl, { prefix: ipv4Number('44.0.0.0') + i * 256, length: 24, index });
+    assert.equal(readRoutes(nl).length, before + 3000);
+    // In front of, between and behind the 3000, over and over.
+    const lines = [43, 44, 45].flatMap((first) =>
+      ['add', 'del'].map((verb) => `route ${verb} ${first}.5.5.128/25 dev br0`),
+    );
+    const batch = Array.from({ length: 4000 }, () => lines.join('\n')).join('\n');
+    const noise = spawn('ip', ['-batch', '-'], { stdio: ['pipe', 'ignore', 'inherit'] });
+    noise.stdin.end(batch);
+    let running = true;
+    const ended = new Promise<void>((resolve) => noise.once('exit', () => resolve()));
+    ended.then(() => (running = false));
+    let dumps = 0;
+    for (; running && dumps < 100; dumps++) {
+      const lasting = readRoutes(nl).filter(({ length, prefix }) => length === 24 && prefix >>> 24 === 44);
+      assert.equal(lasting.length, 3000);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    noise.kill();
+    await ended;
+    assert.ok(dumps > 3);
+  });
+
+  test('a closed socket says so', () => {
     const other = new Netlink();
-    for (let i = 0; i < 5000; i++) addRoute(other, { prefix: ipv4Number('44.0.0.0') + i * 256, length: 24, index });
-    assert.equal(readRoutes(nl).length, before + 5000);
     other.close();
-    assert.throws(() => other.dump(18, new Uint8Array(16)), /closed/);
+    other.close();
+    assert.throws(() => other.dump(18, new Uint8Array(16)), /the netlink socket is closed/);
   });
 });
