@@ -15,9 +15,10 @@ import { PATH, root, setup } from './setup.mjs';
 const words = process.argv.slice(2);
 setup('test');
 
-const { asNamespaceRoot, userNamespaceProblem } = await import('../dist/src/lab/privilege.js');
-if (process.getuid() !== 0 && userNamespaceProblem()) {
-  console.error(`test: ${userNamespaceProblem()}`);
+const { asNamespaceRoot, tunDeviceProblem, userNamespaceProblem } = await import('../dist/src/lab/privilege.js');
+const problem = process.getuid() === 0 ? '' : userNamespaceProblem() || tunDeviceProblem();
+if (problem) {
+  console.error(`test: ${problem}`);
   process.exit(77);
 }
 

@@ -4,7 +4,7 @@
  * names there. Where the system forbids user namespaces, the setting that forbids them is named.
  */
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
 import { LAB_ENV } from './namespace.js';
 
 /** The command line that runs `argv` as root of a user namespace. */
@@ -50,13 +50,25 @@ export function userNamespaceProblem(): string {
   return `neither root nor user namespaces: ${attempt.error?.message ?? attempt.stderr.trim()} (run it as root, or: ${remedy})`;
 }
 
+/** Empty when this user may open the TUN device, which even root of a user namespace needs; otherwise the remedy. */
+export function tunDeviceProblem(): string {
+  try {
+    accessSync('/dev/net/tun', constants.R_OK | constants.W_OK);
+    return '';
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ENOENT'
+      ? '/dev/net/tun is missing (remedy: modprobe tun; in a container: --device=/dev/net/tun)'
+      : '/dev/net/tun may not be opened by this user (run it as root, or: chmod 666 /dev/net/tun, which is what udev sets)';
+  }
+}
+
 /**
  * Call first in a program that builds a lab. Root goes on; anybody else gets the same program again inside a user
  * namespace and this call never returns (the exit code is passed on).
  */
 export async function becomeNamespaceRoot(): Promise<void> {
   if (process.getuid?.() === 0) return;
-  const problem = userNamespaceProblem();
+  const problem = userNamespaceProblem() || tunDeviceProblem();
   if (problem) {
     process.stderr.write(`${problem}\n`);
     process.exit(77);
