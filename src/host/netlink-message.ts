@@ -14,10 +14,10 @@ export const NLMSG_ERROR = 2;
 export const NLMSG_DONE = 3;
 
 export const NLM_F_REQUEST = 0x1;
-export const NLM_F_MULTI = 0x2;
+const NLM_F_MULTI = 0x2;
 export const NLM_F_ACK = 0x4;
 /** On a message of a dump: the table changed while it was read, so the dump is torn. */
-export const NLM_F_DUMP_INTR = 0x10;
+const NLM_F_DUMP_INTR = 0x10;
 export const NLM_F_DUMP = 0x300;
 export const NLM_F_REPLACE = 0x100;
 export const NLM_F_EXCL = 0x200;
@@ -223,6 +223,11 @@ export function text(value: Uint8Array | undefined): string | undefined {
 
 export function viewOf(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+/** The table changed while this message's dump was read. */
+export function isTorn(message: Message): boolean {
+  return (message.flags & NLM_F_MULTI) !== 0 && (message.flags & NLM_F_DUMP_INTR) !== 0;
 }
 
 /**

@@ -14,11 +14,10 @@ import { native } from '../native.js';
 import {
   decodeMessages,
   encodeMessage,
+  isTorn,
   type Message,
   NLM_F_ACK,
   NLM_F_DUMP,
-  NLM_F_DUMP_INTR,
-  NLM_F_MULTI,
   NLM_F_REQUEST,
   NLMSG_DONE,
   NLMSG_ERROR,
@@ -143,7 +142,7 @@ export class Netlink {
       if (got < 0) throw new KernelError(what, -got);
       for (const message of decodeMessages(this.#buffer.subarray(0, got))) {
         if (message.sequence !== this.#sequence || message.type === NLMSG_NOOP) continue;
-        if ((message.flags & NLM_F_MULTI) !== 0 && (message.flags & NLM_F_DUMP_INTR) !== 0) torn = true;
+        if (isTorn(message)) torn = true;
         if (message.type === NLMSG_ERROR || message.type === NLMSG_DONE) {
           const { errno, extack } = readVerdict(message);
           if (errno !== 0) throw new KernelError(what, errno, extack);

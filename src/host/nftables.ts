@@ -323,7 +323,7 @@ function portsOf(
 }
 
 /** A whole name is compared with the NUL at its end (nft fills up to 16 bytes); without one it means "begins with". */
-function interfaceName(value: Uint8Array): string {
+export function interfaceName(value: Uint8Array): string {
   const name = text(value) ?? '';
   return value.includes(0) ? name : `${name}*`;
 }

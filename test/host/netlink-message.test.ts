@@ -6,6 +6,7 @@ import {
   be32,
   decodeMessages,
   encodeMessage,
+  isTorn,
   NLMSG_ERROR,
   Payload,
   readVerdict,
@@ -81,6 +82,16 @@ test('a datagram holds several messages', () => {
     messages.map(({ body }) => be32(attributes(body, 12).get(1))),
     [0x0a000000, 0x0a050000],
   );
+});
+
+test('a dump that was disturbed is known by the flag on any of its messages, the last one included', () => {
+  const messages = decodeMessages(ROUTES);
+  assert.deepEqual(messages.map(isTorn), [false, false]);
+  const disturbed = ROUTES.slice();
+  disturbed[60 + 6]! |= 0x10;
+  assert.deepEqual(decodeMessages(disturbed).map(isTorn), [false, true]);
+  assert.equal(isTorn({ type: 3, flags: 0x12, sequence: 7, body: new Uint8Array(4) }), true, 'NLMSG_DONE');
+  assert.equal(isTorn({ type: 2, flags: 0x10, sequence: 7, body: new Uint8Array(4) }), false, 'an error is no dump');
 });
 
 test('hostile lengths end the reading: no exception from attributes, no endless loop', () => {

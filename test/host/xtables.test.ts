@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ipv4Number } from '../../src/host/ipv4.js';
-import { CT_INVALID, emptyRule } from '../../src/host/nftables.js';
+import { CT_INVALID, emptyRule, interfaceName } from '../../src/host/nftables.js';
 import { readMatch, readTarget } from '../../src/host/xtables.js';
 
 const hex = (text: string): Uint8Array => new Uint8Array(Buffer.from(text.replaceAll(' ', ''), 'hex'));
@@ -64,4 +64,10 @@ test('-j CT --notrack', () => {
   const rule = emptyRule();
   readTarget(rule, 'CT', 2, hex(`01${'00'.repeat(67)}`));
   assert.equal(rule.notrack, true);
+});
+
+test('-i eth0 compares the name with its NUL, -i eth+ the beginning alone', () => {
+  assert.equal(interfaceName(Buffer.from('eth0\0')), 'eth0');
+  assert.equal(interfaceName(Buffer.from('eth0'.padEnd(16, '\0'))), 'eth0', 'as nft writes it');
+  assert.equal(interfaceName(Buffer.from('eth')), 'eth*');
 });
