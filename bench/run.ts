@@ -59,9 +59,8 @@ async function main(): Promise<void> {
         for (const direction of DIRECTIONS)
           samples.push(await calm(rounds, () => measure(client, peer, direction, seconds)));
         if (peer.memory && round === rounds) {
-          memory.push({ flows: 3, mib: peer.memory() });
           await makeFlows(client, flows);
-          memory.push({ flows, mib: peer.memory() });
+          memory.push({ flows: (await peer.flows?.()) ?? 0, mib: peer.memory() });
         }
         await peer.stop();
       }

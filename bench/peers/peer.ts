@@ -8,4 +8,6 @@ export interface Peer {
   stop(): Promise<void>;
   /** Resident memory in MiB, where there is a process that has any. */
   memory?(): number;
+  /** Live flows. */
+  flows?(): Promise<number>;
 }

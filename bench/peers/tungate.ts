@@ -25,5 +25,8 @@ export function tungate(): Peer {
       const status = readFileSync(`/proc/${daemon.process.child.pid}/status`, 'utf8');
       return Number(/VmRSS:\s+(\d+)/.exec(status)![1]) / 1024;
     },
+    async flows() {
+      return (await daemon.json<{ flows: { live: number } }>('status')).flows.live;
+    },
   };
 }
