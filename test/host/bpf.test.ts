@@ -70,7 +70,7 @@ describe('assembler', () => {
         asm.ret(0);
         asm.place(far);
         asm.ret(99);
-        const program = asm.assemble();
+        const program = decodeProgram(encodeProgram(asm.assemble())); // 8 bits, as the kernel gets them
         assert.equal(runProgram(program, frameOf(word(7))), wanted ? 99 : 0, `distance ${distance}`);
         assert.equal(runProgram(program, frameOf(word(8))), wanted ? 0 : 99, `distance ${distance}`);
       }

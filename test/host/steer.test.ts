@@ -172,14 +172,14 @@ inNamespace('installing steering', import.meta.url, ['--net'], () => {
     removeSteering(nl, journal);
   });
 
-  test('3,000 port ranges: tc can show and the kernel can delete every filter, also while somebody runs tc monitor', async () => {
+  test('1,000 port ranges: tc can show and the kernel can delete every filter, also while somebody runs tc monitor', async (t) => {
     const monitor = spawn('tc', ['monitor'], { stdio: ['ignore', 'pipe', 'inherit'] });
     let told = '';
     monitor.stdout.on('data', (chunk) => (told += chunk));
     try {
       await new Promise((resolve) => setTimeout(resolve, 200));
       const before = state();
-      const many = steering(ports(3000));
+      const many = steering(ports(1000));
       const wanted = steeringFilters(many);
       const started = performance.now();
       applySteering(nl, many, journal);
@@ -190,7 +190,7 @@ inNamespace('installing steering', import.meta.url, ['--net'], () => {
       assert.equal(state(), before);
       await new Promise((resolve) => setTimeout(resolve, 200));
       assert.ok(told.includes('deleted filter'));
-      console.log(`# ${wanted.length} filters set in ${took.toFixed(0)} ms`);
+      t.diagnostic(`${wanted.length} filters set in ${took.toFixed(0)} ms`);
     } finally {
       monitor.kill();
     }
