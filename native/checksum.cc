@@ -18,7 +18,7 @@ static inline uint64_t Load64(const uint8_t* at) {
   return word;
 }
 
-// Whole words and the rest of fewer than 8 bytes, padded with zeros. On arm64 the compiler makes NEON of it.
+// Whole words, then the rest of fewer than 8 bytes padded with zeros. Two additions for 8 bytes: fast enough without SIMD.
 static uint64_t SumPlain(const uint8_t* at, size_t len) {
   uint64_t low = 0, high = 0;
   for (; len >= 8; at += 8, len -= 8) {

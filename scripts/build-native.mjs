@@ -49,9 +49,9 @@ function prebuilt() {
 function requireTools() {
   const found = (command) => spawnSync(command, ['--version'], { stdio: 'ignore' }).status === 0;
   const missing = [];
-  if (!found(process.env.CXX ?? 'g++') && !found('c++')) missing.push('g++');
+  if (!found(process.env.CXX || 'g++') && !found('c++')) missing.push('g++');
   if (!found('make')) missing.push('make');
-  if (!found(process.env.PYTHON ?? 'python3')) missing.push('python3');
+  if (!found(process.env.PYTHON || 'python3')) missing.push('python3');
   if (missing.length > 0) {
     fail(
       `${missing.join(', ')} missing: the addon is C++. On Debian or Ubuntu: apt-get install -y ${missing.join(' ')}`,
