@@ -38,9 +38,9 @@ inNamespace('kernel facts: routing', import.meta.url, ['--net'], () => {
   });
 
   const outbound = udp({ from: P, to: R, ttl: 9 }, 20_000, 53);
-  const leaves = (): Buffer | undefined => {
+  const leaves = (ms = 2000): Buffer | undefined => {
     tun.write([outbound]);
-    return seen.expect((packet) => packet[9] === 17, 100);
+    return seen.expect((packet) => packet[9] === 17, ms);
   };
 
   test('tun0.forwarding=1 is enough, ip_forward stays 0; the TTL goes down by one', () => {
@@ -48,17 +48,17 @@ inNamespace('kernel facts: routing', import.meta.url, ['--net'], () => {
     assert.equal(packet?.[8], 8);
     assert.deepEqual(packet?.subarray(12), outbound.subarray(12), 'addresses, ports and payload are untouched');
     conf('forwarding', 0);
-    assert.equal(leaves(), undefined);
+    assert.equal(leaves(100), undefined);
   });
 
   test("accept_local=1 is needed for packets with the host's own source", () => {
     conf('accept_local', 0);
-    assert.equal(leaves(), undefined);
+    assert.equal(leaves(100), undefined);
   });
 
   test('rp_filter: 1 drops, 2 lets through once the TUN has an address, 0 always', () => {
     conf('rp_filter', 1);
-    assert.equal(leaves(), undefined);
+    assert.equal(leaves(100), undefined);
     conf('rp_filter', 2);
     sh('ip addr add 192.0.0.8/32 dev tun0');
     assert.ok(leaves());
@@ -69,7 +69,7 @@ inNamespace('kernel facts: routing', import.meta.url, ['--net'], () => {
 
   test('all.rp_filter=1 wins over tun0.rp_filter=0', () => {
     sysctl('net/ipv4/conf/all/rp_filter', 1);
-    assert.equal(leaves(), undefined);
+    assert.equal(leaves(100), undefined);
     sysctl('net/ipv4/conf/all/rp_filter', 0);
   });
 

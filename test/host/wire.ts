@@ -73,6 +73,23 @@ export class Tap {
     return undefined;
   }
 
+  /** All packets up to and with the first that fits; all that came in `ms` where none does. */
+  collect(fits: (packet: Buffer) => boolean, ms = 2000): Buffer[] {
+    const until = native.boottime() + ms;
+    const packets: Buffer[] = [];
+    do packets.push(...this.read(5));
+    while (!packets.some(fits) && native.boottime() < until);
+    return packets;
+  }
+
+  /** Waits for `count` packets (on a busy machine they take their time), then for more that should not come. */
+  take(count: number, ms = 2000): Buffer[] {
+    const until = native.boottime() + ms;
+    const packets: Buffer[] = [];
+    while (packets.length < count && native.boottime() < until) packets.push(...this.read(5));
+    return [...packets, ...this.read(count === 0 ? 60 : 5)];
+  }
+
   /** Writes packets; `linear`: bytes that the kernel is told to put into the linear part (only for more than a page). */
   write(packets: readonly Uint8Array[], linear = 0): number {
     const header = Buffer.alloc(VNET_BYTES);
