@@ -213,6 +213,15 @@ test('routes: local before main before default, best metric, blackholes and othe
   assert.ok(!foreign.some((prefix) => prefix.startsWith('10.5.') || prefix.startsWith('127.')));
 });
 
+test('a default route by another interface is a problem, not a foreign prefix: the engine answers no-route', () => {
+  const host = world(PROXMOX_INTERFACES, PROXMOX_ADDRESSES, ['0.0.0.0/0 main unicast 5']);
+  const { steering, problems } = compile(config(BASE), host);
+  assert.deepEqual(steering.foreign.map(formatPrefix), ['172.17.0.0/16']);
+  assert.deepEqual(problems, [
+    'the default route does not leave by an uplink (vmbr0); LAN hosts reach only what other routes by it lead to',
+  ]);
+});
+
 test('foreign prefixes hold exactly the addresses whose longest match is not ours (property)', () => {
   const prefix = fc.tuple(
     fc.integer({ min: 0, max: 255 }),
@@ -360,7 +369,7 @@ test('REQ-61 a reload keeps rule ids and out indexes by name, also through JSON;
     memory: JSON.parse(JSON.stringify(one.memory)),
   });
   assert.deepEqual(ids(two), { '1/tcp': 1, '3/tcp': 3, default: 4, '9/tcp': 5 });
-  const three = compile(withForwards('"2:172.22.161.2"', '"7:172.22.161.2"'), proxmox(), two);
+  const three = compile(withForwards('"7:172.22.161.2"', '"2:172.22.161.2"'), proxmox(), two);
   assert.deepEqual(ids(three), { '2/tcp': 2, default: 4, '7/tcp': 6 });
   assert.deepEqual(
     [one, two, three].map(({ plan }) => plan.generation),

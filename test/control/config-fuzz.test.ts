@@ -285,7 +285,7 @@ test('a printed config is the same config', () => {
         const lines = forwards.map(([slot, length, hole, target, how, protocol]) => {
           const first = 1000 + slot * 1000;
           const last = first + length;
-          const cut = hole && length > 2 ? `,~${first}-${first + 1}` : '';
+          const cut = hole && length >= 2 ? `,~${first}-${first + 1}` : '';
           const to = how === 'same' ? '' : how === 'single' ? ':80' : `:${first + 7}-${last + 7}`;
           return `${first}-${last}${cut}:${target}${to}/${protocol}`;
         });

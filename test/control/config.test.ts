@@ -267,6 +267,14 @@ const BAD: readonly [string, string[], string[]][] = [
     ],
   ],
   [
+    'overlaps that touch in one port, or hide behind a shorter one',
+    ['forwards: ["80-90:172.22.161.2", "90-110:172.22.161.2", "100:172.22.161.2", "111:172.22.161.2"]'],
+    [
+      't.yaml:3:34: forwards[1]: forward "90-110/tcp" and forward "80-90/tcp" at t.yaml:3:12 both take tcp port 90; a port has one target',
+      't.yaml:3:57: forwards[2]: forward "100/tcp" and forward "90-110/tcp" at t.yaml:3:34 both take tcp port 100; a port has one target',
+    ],
+  ],
+  [
     'overlap of all protocols with icmp',
     ['forwards: [{ to: 172.22.161.2, proto: all }, { to: 172.22.161.3, proto: icmp }]'],
     [

@@ -23,6 +23,7 @@ test('a Proxmox host: uplink by the default route, the VM bridge as LAN, Docker 
     config.lans.map((lan) => [lan.interface, formatPrefix(lan.subnet)]),
     [['vmbr1', '172.22.161.0/24']],
   );
+  assert.doesNotMatch(text, /left out: vmbr0/);
   assert.match(text, /left out: docker0 172\.17\.0\.0\/16: has a NAT of its own/);
   assert.match(text, /\(now 203\.0\.113\.8\)/);
   assert.deepEqual(compile(config, proxmox()).problems, []);
