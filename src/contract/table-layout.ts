@@ -29,7 +29,7 @@ export const Header = {
   LOCK: 9,
   /** Rows 0…HIGH_WATER−1 have been used at least once. */
   HIGH_WATER: 10,
-  /** FIFO of freed rows (row + 1, chained through Row.SRC0); 0 = empty. */
+  /** FIFO of freed rows (row + 1, chained through Row.DELTA); 0 = empty. */
   FREE_HEAD: 11,
   FREE_TAIL: 12,
   LIVE_FLOWS: 13,
@@ -159,7 +159,7 @@ export const MappingKind = {
 export const PINHOLE_WORDS = 3;
 /** Inside hosts: address, then live mappings by Proto (TCP, UDP, ICMP). */
 export const HOST_WORDS = 4;
-/** Public addresses whose ports have bitmaps; each holds 3 × 2048 words behind its own address word line. */
+/** Public addresses whose ports have bitmaps; each holds 3 × 2048 words behind a line with the address and its counts (flow/port-pool.ts). */
 export const BITMAP_ADDRESSES = 16;
 export const BITMAP_WORDS = 16 + 3 * 2048;
 

@@ -67,8 +67,17 @@ export class Mappings {
       PINHOLE_WORDS,
       2,
       hash,
+      header,
+      Header.LIVE_PINHOLES,
     );
-    this.hosts = new ProbeTable(new Int32Array(buffer, layout.hostsAt, layout.hosts * HOST_WORDS), HOST_WORDS, 1, hash);
+    this.hosts = new ProbeTable(
+      new Int32Array(buffer, layout.hostsAt, layout.hosts * HOST_WORDS),
+      HOST_WORDS,
+      1,
+      hash,
+      header,
+      Header.LIVE_HOSTS,
+    );
     this.ports = new PortPool(buffer, layout.bitmapsAt);
   }
 
@@ -152,6 +161,23 @@ export class Mappings {
     return (this.words[mapping * MAPPING_WORDS + MappingRow.META]! >>> 12) & 15;
   }
 
+  /**
+   * Is this the live mapping of inside endpoint X:x at P:p? A flow that came in through a mapping does not keep it until the
+   * inside host answers, so by then its memory may be somebody else's.
+   */
+  is(mapping: number, proto: number, inside: number, x: number, outside: number, p: number): boolean {
+    const { words } = this;
+    const m = mapping * MAPPING_WORDS;
+    return (
+      (words[m]! & 1) !== 0 &&
+      words[m + MappingRow.INSIDE] === inside &&
+      words[m + MappingRow.OUTSIDE] === outside &&
+      words[m + MappingRow.PORTS] === ((x << 16) | p) &&
+      (words[m + MappingRow.META]! & 0xff) === proto &&
+      !this.isShared(mapping)
+    );
+  }
+
   ruleOf(mapping: number): number {
     return this.words[mapping * MAPPING_WORDS + MappingRow.META]! >>> 16;
   }
@@ -209,7 +235,6 @@ export class Mappings {
       this.hosts.words[host + 1 + protoIndex(this.#protoOf(mapping))]!++;
     }
     this.#header[Header.LIVE_MAPPINGS] = this.#header[Header.LIVE_MAPPINGS]! + 1;
-    this.#header[Header.LIVE_HOSTS] = this.hosts.live;
     return true;
   }
 
@@ -239,7 +264,6 @@ export class Mappings {
         if (at < 0) return false;
         pinholes.words[at + Pinhole.FLOWS]!++;
       }
-      this.#header[Header.LIVE_PINHOLES] = pinholes.live;
     }
     words[m + MappingRow.COUNT] = count + 1;
     return true;
@@ -252,7 +276,6 @@ export class Mappings {
     if (!this.isShared(mapping) && words[m + MappingRow.REMOTE] === 0) {
       const at = pinholes.find(mapping + 1, remote);
       if (at >= 0 && --pinholes.words[at + Pinhole.FLOWS]! <= 0) pinholes.removeAt(at);
-      this.#header[Header.LIVE_PINHOLES] = pinholes.live;
     }
     const count = words[m + MappingRow.COUNT]! - 1;
     words[m + MappingRow.COUNT] = count;
@@ -285,7 +308,6 @@ export class Mappings {
     this.ports.release(words[m + MappingRow.OUTSIDE]!, protoIndex(proto), this.outsidePort(mapping));
     this.release(mapping);
     this.#header[Header.LIVE_MAPPINGS] = this.#header[Header.LIVE_MAPPINGS]! - 1;
-    this.#header[Header.LIVE_HOSTS] = this.hosts.live;
   }
 
   #protoOf(mapping: number): number {

@@ -4,8 +4,12 @@
  * Theory of operation. The plan says which ports are the pool's (`poolBits`, rebuilt at each plan); the file says which
  * ports some mapping holds (`used`, rebuilt from the mappings at start). A port is free when it is in the pool and not
  * used. A claim keeps the source port if it is free (RFC 4787 §4.2.1), else takes a random one (RFC 6056 algorithm 1:
- * random start, next free) of the same parity and on the same side of 1024, else any. Exhaustion is known without a
- * search: each bitmap has a count. Randomness is the kernel's CSPRNG, drawn a block at a time.
+ * random start, next free) of the same parity and on the same side of 1024, else any. Randomness is the kernel's CSPRNG,
+ * drawn a block at a time.
+ *
+ * Every worker claims and releases, so what is counted stands in the file: the address's line holds, for each protocol, the
+ * ports in use and a count of releases. A search that found nothing is not repeated before something was released: an
+ * exhausted pool costs a refused packet one compare.
  */
 import { randomFillSync } from 'node:crypto';
 import { OWNER_POOL, type Plan, PROTOS } from '../contract/plan.js';
@@ -13,6 +17,9 @@ import { BITMAP_ADDRESSES, BITMAP_WORDS } from '../contract/table-layout.js';
 
 const WORDS = 2048;
 const FIRST_BITMAP = 16;
+/** Words of an address's line, behind the address itself: ports in use and releases so far, by protocol. */
+const IN_USE = 1;
+const RELEASES = 4;
 const EVEN = 0x55555555;
 /** Words of ports below 1024. */
 const LOW_WORDS = 1024 / 32;
@@ -21,7 +28,8 @@ export class PortPool {
   readonly #words: Int32Array;
   /** Bits of the pool, by (slot · 3 + proto) · 2048. */
   readonly #pool = new Int32Array(BITMAP_ADDRESSES * PROTOS * WORDS);
-  readonly #free = new Int32Array(BITMAP_ADDRESSES * PROTOS);
+  /** RELEASES + 1 when a search last found nothing; 0 = not since the plan came. */
+  readonly #exhausted = new Int32Array(BITMAP_ADDRESSES * PROTOS);
   readonly #size = new Int32Array(BITMAP_ADDRESSES * PROTOS);
   readonly #random = new Uint32Array(1024);
   #randomAt = 1024;
@@ -35,7 +43,7 @@ export class PortPool {
   /** Forgets every used port; the mappings are then marked again one by one. */
   clear(): void {
     this.#words.fill(0);
-    this.#free.fill(0);
+    this.#exhausted.fill(0);
     this.#size.fill(0);
     this.#pool.fill(0);
   }
@@ -46,7 +54,7 @@ export class PortPool {
    */
   setPlan(plan: Plan): boolean {
     this.#pool.fill(0);
-    this.#free.fill(0);
+    this.#exhausted.fill(0);
     this.#size.fill(0);
     for (const { address, owners } of plan.addresses) {
       const slot = this.#slotFor(address);
@@ -61,24 +69,42 @@ export class PortPool {
           size++;
         }
         this.#size[slot * PROTOS + proto] = size;
-        this.#recount(slot, proto);
       }
     }
     return true;
   }
 
-  /** Marks a port that a mapping in the file holds. */
+  /** Marks a port that a mapping in the file holds. False when it is marked already, or the address has no bitmap. */
   markUsed(address: number, proto: number, port: number): boolean {
     const slot = this.#slotFor(address);
-    if (slot < 0) return false;
-    this.#words[this.#usedBase(slot, proto) + (port >>> 5)]! |= 1 << (port & 31);
+    if (slot < 0 || this.#isUsed(slot, proto, port)) return false;
+    this.#take(slot, proto, port);
     return true;
   }
 
-  /** Ports of the pool that nobody holds. */
+  /** Ports of the pool that nobody holds; counts them, not for the packet's way. */
   freeCount(address: number, proto: number): number {
     const slot = this.#find(address);
-    return slot < 0 ? 0 : this.#free[slot * PROTOS + proto]!;
+    if (slot < 0) return 0;
+    const pool = (slot * PROTOS + proto) * WORDS;
+    const used = this.#usedBase(slot, proto);
+    let free = 0;
+    for (let i = 0; i < WORDS; i++) {
+      let bits = this.#pool[pool + i]! & ~this.#words[used + i]!;
+      for (; bits !== 0; bits &= bits - 1) free++;
+    }
+    return free;
+  }
+
+  /** Ports that mappings hold, also those that are no longer in the pool. */
+  usedCount(address: number, proto: number): number {
+    const slot = this.#find(address);
+    return slot < 0 ? 0 : this.#words[slot * BITMAP_WORDS + IN_USE + proto]!;
+  }
+
+  isUsed(address: number, proto: number, port: number): boolean {
+    const slot = this.#find(address);
+    return slot >= 0 && this.#isUsed(slot, proto, port);
   }
 
   size(address: number, proto: number): number {
@@ -91,7 +117,8 @@ export class PortPool {
     const slot = this.#find(address);
     if (slot < 0) return -1;
     const counter = slot * PROTOS + proto;
-    if (this.#free[counter] === 0) return -1;
+    const releases = (this.#words[slot * BITMAP_WORDS + RELEASES + proto]! + 1) | 0;
+    if (this.#exhausted[counter] === releases) return -1;
     let port = wanted;
     if (!this.#isFree(slot, proto, wanted)) {
       const classMask = parity ? (wanted & 1 ? EVEN << 1 : EVEN) : -1;
@@ -100,12 +127,22 @@ export class PortPool {
       if (port < 0) port = this.#search(slot, proto, -1, low ? 0 : LOW_WORDS, low ? LOW_WORDS : WORDS);
       if (port < 0) port = this.#search(slot, proto, classMask, 0, WORDS);
       if (port < 0) port = this.#search(slot, proto, -1, 0, WORDS);
-      if (port < 0) return -1;
+      if (port < 0) {
+        this.#exhausted[counter] = releases;
+        return -1;
+      }
       this.changed++;
     }
-    this.#words[this.#usedBase(slot, proto) + (port >>> 5)]! |= 1 << (port & 31);
-    this.#free[counter]!--;
+    this.#take(slot, proto, port);
     return port;
+  }
+
+  /** Claims exactly this port. False when it is not free. */
+  claimExactly(address: number, proto: number, port: number): boolean {
+    const slot = this.#find(address);
+    if (slot < 0 || !this.#isFree(slot, proto, port)) return false;
+    this.#take(slot, proto, port);
+    return true;
   }
 
   /** A random port of the pool, free or not: endpoint-dependent flows share them. −1 for an empty pool. */
@@ -134,7 +171,9 @@ export class PortPool {
     const bit = 1 << (port & 31);
     if ((this.#words[at]! & bit) === 0) return;
     this.#words[at]! &= ~bit;
-    if ((this.#pool[(slot * PROTOS + proto) * WORDS + (port >>> 5)]! & bit) !== 0) this.#free[slot * PROTOS + proto]!++;
+    const line = slot * BITMAP_WORDS + proto;
+    this.#words[line + IN_USE]!--;
+    this.#words[line + RELEASES] = (this.#words[line + RELEASES]! + 1) | 0;
   }
 
   /** 32 random bits, unsigned. */
@@ -146,12 +185,18 @@ export class PortPool {
     return this.#random[this.#randomAt++]!;
   }
 
+  #isUsed(slot: number, proto: number, port: number): boolean {
+    return (this.#words[this.#usedBase(slot, proto) + (port >>> 5)]! & (1 << (port & 31))) !== 0;
+  }
+
   #isFree(slot: number, proto: number, port: number): boolean {
-    const bit = 1 << (port & 31);
-    return (
-      (this.#pool[(slot * PROTOS + proto) * WORDS + (port >>> 5)]! & bit) !== 0 &&
-      (this.#words[this.#usedBase(slot, proto) + (port >>> 5)]! & bit) === 0
-    );
+    const inPool = (this.#pool[(slot * PROTOS + proto) * WORDS + (port >>> 5)]! & (1 << (port & 31))) !== 0;
+    return inPool && !this.#isUsed(slot, proto, port);
+  }
+
+  #take(slot: number, proto: number, port: number): void {
+    this.#words[this.#usedBase(slot, proto) + (port >>> 5)]! |= 1 << (port & 31);
+    this.#words[slot * BITMAP_WORDS + IN_USE + proto]!++;
   }
 
   /** First free port at or cyclically after a random word of words [from, to), of the bits in `mask`; −1 if none. */
@@ -173,17 +218,6 @@ export class PortPool {
     const turn = this.random() & 31;
     const turned = turn === 0 ? bits : (bits >>> turn) | (bits << (32 - turn));
     return (31 - Math.clz32(turned & -turned) + turn) & 31;
-  }
-
-  #recount(slot: number, proto: number): void {
-    const pool = (slot * PROTOS + proto) * WORDS;
-    const used = this.#usedBase(slot, proto);
-    let free = 0;
-    for (let i = 0; i < WORDS; i++) {
-      let bits = this.#pool[pool + i]! & ~this.#words[used + i]!;
-      for (; bits !== 0; bits &= bits - 1) free++;
-    }
-    this.#free[slot * PROTOS + proto] = free;
   }
 
   #usedBase(slot: number, proto: number): number {

@@ -3,7 +3,8 @@
  *
  * Linear probing with backward-shift deletion: no tombstones, and the hash of a row is computed from its own key. Used
  * under the table's lock only. Refuses inserts above 7/8 full, where probing would become slow; the caller counts it.
- * The first key word is never 0 in a live row.
+ * The first key word is never 0 in a live row. The count of rows stands in the file as well: every worker inserts and
+ * removes, and an empty slot is what ends a search.
  */
 import { hashTuple } from './hash.js';
 
@@ -13,11 +14,14 @@ export class ProbeTable {
   readonly #slots: number;
   readonly #twoKeys: boolean;
   readonly #hash: Int32Array;
-  #live = 0;
+  readonly #counts: Int32Array;
+  readonly #liveAt: number;
 
-  /** `width` words a row; `keys` 1 or 2. */
-  constructor(words: Int32Array, width: number, keys: 1 | 2, hash: Int32Array) {
+  /** `width` words a row; `keys` 1 or 2; the rows are counted in counts[liveAt]. */
+  constructor(words: Int32Array, width: number, keys: 1 | 2, hash: Int32Array, counts: Int32Array, liveAt: number) {
     this.words = words;
+    this.#counts = counts;
+    this.#liveAt = liveAt;
     this.#width = width;
     this.#slots = Math.floor(words.length / width);
     this.#twoKeys = keys === 2;
@@ -25,12 +29,12 @@ export class ProbeTable {
   }
 
   get live(): number {
-    return this.#live;
+    return this.#counts[this.#liveAt]!;
   }
 
   clear(): void {
     this.words.fill(0);
-    this.#live = 0;
+    this.#counts[this.#liveAt] = 0;
   }
 
   /** Word index of the row with this key, or −1. Tables with one key word take 0 as `b`. */
@@ -50,8 +54,8 @@ export class ProbeTable {
       const at = slot * this.#width;
       if (words[at] === a && (!this.#twoKeys || words[at + 1] === b)) return at;
       if (words[at] !== 0) continue;
-      if (this.#live >= this.#slots - (this.#slots >>> 3)) return -1;
-      this.#live++;
+      if (this.live >= this.#slots - (this.#slots >>> 3)) return -1;
+      this.#counts[this.#liveAt]!++;
       words[at] = a;
       if (this.#twoKeys) words[at + 1] = b;
       return at;
@@ -63,7 +67,7 @@ export class ProbeTable {
     const { words } = this;
     const width = this.#width;
     let hole = at / width;
-    this.#live--;
+    this.#counts[this.#liveAt]!--;
     for (let slot = hole; ; ) {
       slot = slot + 1 === this.#slots ? 0 : slot + 1;
       const from = slot * width;
