@@ -7,7 +7,9 @@
  * lookups take no lock: they compare the tuple and the generation (odd = live), and the rewrite compares the generation
  * again. Inserts and deletes hold the lock. A freed row goes to the tail of a FIFO and, where several workers share the
  * table, is not used again for QUARANTINE seconds, so that a lookup that lost the race meets a dead generation and not a
- * stranger's flow.
+ * stranger's flow. Who is between its last look at the generation and its last store may still write a dead row's state,
+ * expiry and bytes, and sends one packet by its tuples: so the FIFO is chained through DELTA, which no packet writes, and a
+ * packet that reads it there leaves with a checksum that nobody accepts.
  *
  * Crash. A writer may be killed between any two stores. The generation becomes odd last on insert and even first on
  * delete, so a row is whole or dead; index, mappings' counts, pinholes, hosts and bitmaps are rebuilt from rows and
@@ -27,14 +29,38 @@ import {
   TCP_WORDS,
   tableLayout,
 } from '../contract/table-layout.js';
+import { addDelta, delta32 } from '../wire/checksum.js';
+import { IPPROTO } from '../wire/ipv4.js';
 import { BucketIndex } from './bucket-index.js';
 import { hashTables, hashTuple } from './hash.js';
 import { type Futex, Lock } from './lock.js';
 import { Mappings } from './mappings.js';
 
 const QUARANTINE = 2;
+/** Words of a free row: the next one + 1, and the second in which it was freed. */
+export const NEXT_FREE = Row.DELTA;
+const FREED_AT = Row.PORTS0;
 /** Tuples that one findMany takes. */
 const MANY = 256;
+
+/**
+ * Row.DELTA of a flow: ones' complement deltas of what side 0's packets change by, address words << 16 | layer 4. The file's
+ * next reader judges by it whether a row is whole.
+ */
+export function flowDelta(
+  proto: number,
+  src0: number,
+  dst0: number,
+  ports0: number,
+  src1: number,
+  dst1: number,
+  ports1: number,
+): number {
+  const addresses = addDelta(delta32(src0, dst1), delta32(dst0, src1));
+  const ports = delta32(ports0, (ports1 << 16) | (ports1 >>> 16));
+  // ICMP has no pseudo-header: only the id counts.
+  return (addresses << 16) | (proto === IPPROTO.ICMP ? ports : addDelta(addresses, ports));
+}
 
 /** A flow as it is born; written once a flow by admit, never on the packet's way. */
 export class NewFlow {
@@ -273,9 +299,9 @@ export class FlowTable {
     const head = header[Header.FREE_HEAD]!;
     if (head !== 0) {
       const at = (head - 1) * ROW_WORDS;
-      if (now - rows[at + Row.EXPIRES]! >= this.quarantine) {
-        header[Header.FREE_HEAD] = rows[at + Row.SRC0]!;
-        if (rows[at + Row.SRC0] === 0) header[Header.FREE_TAIL] = 0;
+      if (now - rows[at + FREED_AT]! >= this.quarantine) {
+        header[Header.FREE_HEAD] = rows[at + NEXT_FREE]!;
+        if (rows[at + NEXT_FREE] === 0) header[Header.FREE_TAIL] = 0;
         return head - 1;
       }
     }
@@ -289,11 +315,11 @@ export class FlowTable {
   release(row: number, now: number): void {
     const { header, rows } = this;
     const at = row * ROW_WORDS;
-    rows[at + Row.SRC0] = 0;
-    rows[at + Row.EXPIRES] = now;
+    rows[at + NEXT_FREE] = 0;
+    rows[at + FREED_AT] = now;
     const tail = header[Header.FREE_TAIL]!;
     if (tail === 0) header[Header.FREE_HEAD] = row + 1;
-    else rows[(tail - 1) * ROW_WORDS + Row.SRC0] = row + 1;
+    else rows[(tail - 1) * ROW_WORDS + NEXT_FREE] = row + 1;
     header[Header.FREE_TAIL] = row + 1;
   }
 }
