@@ -74,9 +74,16 @@ export function tcpUpdate(
       // A SYN inside a live connection: the receiver answers with a challenge ACK; here it changes nothing.
       if (state !== State.SYN_SENT2) return kind;
     }
-    if ((flags & ACK) !== 0 && (kind & RowFlag.LOOSE) === 0 && t[yourEnd] !== 0 && ack !== t[yourEnd]) return kind;
+    if ((flags & ACK) !== 0) {
+      // It must acknowledge the other's SYN, and may leave out data that came with it (RFC 7413 §2): myAck…yourEnd.
+      const least = t[myAck] !== 0 ? t[myAck]! : t[yourEnd]!;
+      const known = (kind & RowFlag.LOOSE) === 0 && t[yourEnd] !== 0;
+      if (known && (((ack - least) | 0) < 0 || ((ack - t[yourEnd]!) | 0) > 0)) return kind;
+      t[myAck] = ack;
+    } else if (payload > 0 && t[yourAck] === 0) {
+      t[yourAck] = (seq + 1) | 0;
+    }
     t[myEnd] = (seq + 1 + payload) | 0;
-    if ((flags & ACK) !== 0) t[myAck] = ack;
     setWindow(t, at, side, window);
     const shift = side === 0 ? RowFlag.SCALE0_SHIFT : RowFlag.SCALE1_SHIFT;
     kind = (kind & ~(15 << shift)) | ((scale < 0 ? NO_SCALE : scale) << shift);
