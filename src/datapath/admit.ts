@@ -15,10 +15,10 @@ import { MappingKind, ROW_WORDS, Row, RowFlag, STATE_MASK, STATE_SHIFT, State } 
 import { VERDICTS, Verdict } from '../contract/verdict.js';
 import { holdTime, lifetime } from '../flow/expiry.js';
 import { protoIndex } from '../flow/mappings.js';
+import { flowDelta } from '../flow/table.js';
 import { tcpBirth } from '../flow/tcp-state.js';
 import { Action } from '../policy/decide.js';
-import { addDelta, delta32 } from '../wire/checksum.js';
-import { IcmpType, Unreachable } from '../wire/icmp.js';
+import { Icmp, IcmpType, isIcmpReply, Unreachable } from '../wire/icmp.js';
 import { IPPROTO } from '../wire/ipv4.js';
 import { ACK, FIN, RST, SYN } from '../wire/tcp.js';
 import type { Engine } from './engine.js';
@@ -47,7 +47,7 @@ function admitOne(engine: Engine, batch: Batch, i: number, now: number): number 
   const flags = batch.flags[i]!;
   if ((flags & NO_TUPLE) !== 0) {
     if ((flags & Flag.LATER_FRAGMENT) !== 0) return laterFragment(engine, batch, i, now);
-    if ((flags & Flag.ICMP_ERROR) !== 0) return icmpError(engine, batch, i);
+    if ((flags & Flag.ICMP_ERROR) !== 0) return icmpError(engine, batch, i, now);
     return engine.policy.isHost(batch.dst[i]!) ? Verdict.PUNT : Verdict.ICMP_TYPE;
   }
   const { lock } = engine.table;
@@ -82,7 +82,7 @@ function newFlow(engine: Engine, batch: Batch, i: number, now: number): number {
   const tcpFlags = (batch.flags[i]! >>> TCP_FLAGS_SHIFT) & 0xff;
   if (proto === IPPROTO.TCP && !mayBegin(tcpFlags, d.action)) return Verdict.NO_STATE;
   // An answer to a query that nobody asked.
-  if (index === Proto.ICMP && ports >>> 16 === 0)
+  if (index === Proto.ICMP && isIcmpReply(batch.view.getUint8(batch.l4[i]! + Icmp.TYPE)))
     return d.action === Action.POOL && policy.isHost(dst) ? Verdict.PUNT : Verdict.NO_STATE;
 
   const f = engine.newFlow;
@@ -138,8 +138,16 @@ function sourceNat(engine: Engine, index: number, remote: number, remotePort: nu
     f.ports1 = (remotePort << 16) | d.staticPort;
     return Verdict.PENDING;
   }
+  // Without ports only the host that the `all` forward names can be told apart, and it has come as the static case.
+  if (index < 0) return Verdict.PROTOCOL;
   if (d.mapping === Mapping.ENDPOINT_DEPENDENT) return sharedPort(engine, index, address, remote, remotePort, x, now);
   let mapping = mappings.findInside(f.proto, f.src0, x, address);
+  if (mapping >= 0 && !mappings.ports.inPool(address, index, mappings.outsidePort(mapping))) {
+    // A new plan gave the port to somebody else (REQ-65). Its flows are about to be ended by the re-decision.
+    if (!mappings.isHeld(mapping)) return Verdict.STALE;
+    mappings.end(mapping);
+    mapping = -1;
+  }
   if (mapping < 0) {
     if (plan.perHost > 0 && mappings.countOfHost(f.src0, index) >= plan.perHost) return Verdict.HOST_LIMIT;
     let port = claim(engine, address, index, x);
@@ -183,7 +191,7 @@ function sharedPort(
       mapping = mappings.findOutside(f.proto, address, port);
     }
     if (mapping < 0) {
-      if (ports.claim(address, index, port, false) !== port) continue;
+      if (!ports.claimExactly(address, index, port)) continue;
       mapping = mappings.create(
         f.proto,
         0,
@@ -271,11 +279,7 @@ function write(engine: Engine, batch: Batch, i: number, index: number, now: numb
   if (back >= 0 && table.rows[(back >>> 1) * ROW_WORDS + Row.EXPIRES]! < now) end(engine, back >>> 1, now);
   else if (back >= 0) return abandon(engine, Verdict.PORTS_EXHAUSTED, now);
 
-  const swapped = (f.ports1 << 16) | (f.ports1 >>> 16);
-  const addresses = addDelta(delta32(f.src0, f.dst1), delta32(f.dst0, f.src1));
-  const portDelta = delta32(f.ports0, swapped);
-  // ICMP has no pseudo-header: only the id counts.
-  f.delta = (addresses << 16) | (index === Proto.ICMP ? portDelta : addDelta(addresses, portDelta));
+  f.delta = flowDelta(f.proto, f.src0, f.dst0, f.ports0, f.src1, f.dst1, f.ports1);
   const inboundMapped = f.mapping !== 0 && (f.flags & RowFlag.OUTBOUND) === 0;
   const life = lifetime(f.proto | f.flags, plan.timeouts);
   f.expires = now + (inboundMapped && index !== Proto.TCP ? Math.min(life, UNANSWERED_SECONDS) : life);

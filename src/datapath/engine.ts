@@ -59,7 +59,8 @@ export class Engine {
 
   /** May an ICMP error be sent now? Counts the refusal. `millis`: the batch's clock. */
   mayReply(millis: number): boolean {
-    const passed = (millis - this.#icmpFilled) | 0;
+    // The clock's word wraps around every 49 days; the first packet fills the bucket.
+    const passed = (millis - this.#icmpFilled) >>> 0;
     if (passed > 0) {
       this.#icmpTokens = Math.min(ICMP_BURST, this.#icmpTokens + (passed * ICMP_RATE) / 1000);
       this.#icmpFilled = millis;

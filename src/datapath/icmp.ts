@@ -28,7 +28,7 @@ import type { Engine } from './engine.js';
 const QUOTED_L4 = 8;
 
 /** Translates the ICMP error in slot `i` in place. Returns its verdict. */
-export function icmpError(engine: Engine, batch: Batch, i: number): number {
+export function icmpError(engine: Engine, batch: Batch, i: number, now: number): number {
   const { data, view } = batch;
   const off = batch.off[i]!;
   const l4 = batch.l4[i]!;
@@ -45,13 +45,13 @@ export function icmpError(engine: Engine, batch: Batch, i: number): number {
   const q4 = q + header;
   const ports = quotedPorts(view, q4, proto);
   const handle = engine.table.find(dst, src, (ports << 16) | (ports >>> 16), proto);
-  if (handle < 0) return withoutFlow(engine, batch, i, src, ports >>> 16, proto);
+  const { rows } = engine.table;
+  const row = (handle >>> 1) * ROW_WORDS;
+  if (handle < 0 || rows[row + Row.EXPIRES]! < now) return withoutFlow(engine, batch, i, src, ports >>> 16, proto);
   // Errors go to the quoted packet's sender, or somebody is making them up.
   if (batch.dst[i] !== src) return Verdict.ICMP_EMBEDDED;
   if (view.getUint8(off + Ipv4.TTL) <= 1) return Verdict.TTL_EXPIRED;
 
-  const { rows } = engine.table;
-  const row = (handle >>> 1) * ROW_WORDS;
   const original = row + Row.SRC0 + ((handle & 1) ^ 1) * 3;
   const oldSrc = rows[original]!;
   const oldDst = rows[original + 1]!;

@@ -28,8 +28,10 @@ export function match(table: FlowTable, batch: Batch, from: number, now: number)
     const i = lookups[k]!;
     const found = handle[i]!;
     const row = (found >>> 1) * ROW_WORDS;
-    if (found >= 0 && rows[row + Row.EXPIRES]! >= now) {
-      generation[i] = rows[row]!;
+    const born = found < 0 ? 0 : rows[row]!;
+    // Another worker may have ended the row since it was found: an even generation is nobody's.
+    if ((born & 1) !== 0 && rows[row + Row.EXPIRES]! >= now) {
+      generation[i] = born;
     } else {
       handle[i] = -1;
       misses++;

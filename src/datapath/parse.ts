@@ -29,6 +29,8 @@ export const NO_TUPLE = Flag.LATER_FRAGMENT | Flag.ICMP_ERROR | Flag.ICMP_OTHER;
 export const TCP_FLAGS_SHIFT = 8;
 
 const PENDING = Verdict.PENDING;
+/** First two bytes of a vnet header: what asks for something. (DATA_VALID only says that somebody verified the checksum.) */
+const OFFLOADS = (NEEDS_CSUM << 8) | 0xff;
 
 /** Fills the tuple columns of slots [from, count) and gives each a verdict: PENDING, or why it goes no further. */
 export function parse(batch: Batch, from: number, counters: Float64Array): void {
@@ -84,7 +86,7 @@ function parseOne(batch: Batch, v: DataView, i: number, off: number, len: number
     flags = offset === 0 ? Flag.FIRST_FRAGMENT : Flag.LATER_FRAGMENT;
     if (offset !== 0) {
       batch.flags[i] = flags;
-      return v.getUint16(off - VNET_BYTES) === 0 ? PENDING : Verdict.BAD_VNET_HEADER;
+      return (v.getUint16(off - VNET_BYTES) & OFFLOADS) === 0 ? PENDING : Verdict.BAD_VNET_HEADER;
     }
   }
 
@@ -112,8 +114,7 @@ function parseOne(batch: Batch, v: DataView, i: number, off: number, len: number
     else flags |= Flag.ICMP_ERROR;
   }
 
-  const offload = v.getUint16(off - VNET_BYTES);
-  if (offload !== 0) {
+  if ((v.getUint16(off - VNET_BYTES) & OFFLOADS) !== 0) {
     flags |= offloadFlags(v, off - VNET_BYTES, proto, header, flags);
     if (flags < 0) return Verdict.BAD_VNET_HEADER;
   }

@@ -47,9 +47,11 @@ export class Redecision {
       return;
     }
     const { decision: d } = engine;
-    // A flow through a mapping belongs to the mapping's rule, which the decision about a pool port does not know.
-    const rule = d.action === Action.POOL ? rows[at + Row.RULE]! & 0xffff : d.rule;
-    const out0 = d.action === Action.POOL ? (rows[at + Row.RULE]! >>> 16) & 0xff : d.out0;
+    // A flow through a mapping belongs to the mapping's rule and goes where its inside host is; the decision about a pool
+    // port knows neither.
+    const pool = d.action === Action.POOL;
+    const rule = pool ? rows[at + Row.RULE]! & 0xffff : d.rule;
+    const out0 = pool ? (engine.policy.lanOf(rows[at + Row.SRC1]!)?.out ?? 0) : d.out0;
     const word = rule | (out0 << 16) | (d.out1 << 24);
     if (word === rows[at + Row.RULE]) this.stayed++;
     else this.moved++;

@@ -6,7 +6,7 @@
  * kernel sums them when it completes the field.
  */
 import type { Batch } from '../batch.js';
-import { RuleCounter, ruleBase } from '../contract/counters.js';
+import { Counter, RuleCounter, ruleBase } from '../contract/counters.js';
 import { ROW_WORDS, Row, RowFlag, STATE_MASK, STATE_SHIFT, State, TCP_WORDS } from '../contract/table-layout.js';
 import { Verdict } from '../contract/verdict.js';
 import { lifetime } from '../flow/expiry.js';
@@ -64,10 +64,16 @@ function rewriteOne(engine: Engine, batch: Batch, i: number, now: number): numbe
   }
 
   const proto = batch.proto[i]!;
-  let kind = rows[at + Row.KIND]!;
-  if (side === 1) kind |= RowFlag.REPLIED;
-  if (proto === IPPROTO.TCP && !later) kind = followTcp(engine, batch, i, handle, kind);
-  rows[at + Row.KIND] = kind;
+  const inside = (rows[at + Row.KIND]! & RowFlag.INBOUND) !== 0 ? 1 : 0;
+  if (
+    side === inside &&
+    rows[at + Row.MAPPING] !== 0 &&
+    (rows[at + Row.KIND]! & RowFlag.OUTBOUND) === 0 &&
+    !joinMapping(engine, at, batch.generation[i]!, now)
+  ) {
+    return Verdict.NO_MAPPING;
+  }
+  const kind = nextKind(engine, batch, i, at, later);
   refresh(engine, at, side, kind, proto, flags, now);
   count(engine, at, side, kind, rule & 0xffff, batch.len[i]!);
 
@@ -79,18 +85,39 @@ function rewriteOne(engine: Engine, batch: Batch, i: number, now: number): numbe
   return Verdict.FORWARD;
 }
 
-/** Takes the segment into the flow's TCP state; a flow that closes now joins the queue of the closed. */
+/**
+ * Row.KIND after this packet, stored. It changes a few times in a flow's life, and both sides' workers change it: so only a
+ * change is written, and only over what it was made from.
+ */
+function nextKind(engine: Engine, batch: Batch, i: number, at: number, later: boolean): number {
+  const { rows } = engine.table;
+  const handle = batch.handle[i]!;
+  const tcp = batch.proto[i] === IPPROTO.TCP;
+  for (;;) {
+    const before = rows[at + Row.KIND]!;
+    let kind = before;
+    if ((handle & 1) === 1) kind |= RowFlag.REPLIED;
+    else if (!tcp && (kind & RowFlag.REPLIED) !== 0) kind |= RowFlag.ASSURED;
+    if (tcp && !later) kind = followTcp(engine, batch, i, handle, kind);
+    if (kind === before) return kind;
+    if (Atomics.compareExchange(rows, at + Row.KIND, before, kind) !== before) continue;
+    const state = (kind >>> STATE_SHIFT) & STATE_MASK;
+    const closed = tcp && (state === State.TIME_WAIT || state === State.CLOSE);
+    if (closed && state !== ((before >>> STATE_SHIFT) & STATE_MASK)) engine.closed.push(handle >>> 1, rows[at]!);
+    return kind;
+  }
+}
+
+/** Takes the segment into the flow's TCP state. */
 function followTcp(engine: Engine, batch: Batch, i: number, handle: number, kind: number): number {
   const view = batch.view;
   const l4 = batch.l4[i]!;
   const header = tcpHeaderBytes(view, l4);
   const tcpFlags = view.getUint8(l4 + Tcp.FLAGS);
-  const row = handle >>> 1;
-  const before = (kind >>> STATE_SHIFT) & STATE_MASK;
-  const next = tcpUpdate(
+  return tcpUpdate(
     kind,
     engine.table.tcp,
-    row * TCP_WORDS,
+    (handle >>> 1) * TCP_WORDS,
     handle & 1,
     view.getInt32(l4 + Tcp.SEQ),
     view.getInt32(l4 + Tcp.ACK),
@@ -99,11 +126,6 @@ function followTcp(engine: Engine, batch: Batch, i: number, handle: number, kind
     batch.off[i]! + batch.len[i]! - l4 - header,
     (tcpFlags & SYN) !== 0 ? windowScale(view, l4) : -1,
   );
-  const after = (next >>> STATE_SHIFT) & STATE_MASK;
-  if (after !== before && (after === State.TIME_WAIT || after === State.CLOSE)) {
-    engine.closed.push(row, engine.table.rows[row * ROW_WORDS]!);
-  }
-  return next;
 }
 
 /**
@@ -131,7 +153,6 @@ function refresh(
   const inbound = (kind & RowFlag.INBOUND) !== 0;
   const fromInside = inbound ? side === 1 : side === 0;
   if (rows[at + Row.MAPPING] !== 0) {
-    if (fromInside && (kind & RowFlag.OUTBOUND) === 0) joinMapping(engine, at);
     if (!fromInside && !engine.plan.inboundRefresh) {
       if (proto === IPPROTO.UDP && side === 1 && (rows[at + Row.PORTS0]! & 0xffff) === DNS_PORT) {
         rows[at + Row.EXPIRES] = Math.min(rows[at + Row.EXPIRES]!, now + timeouts.dns);
@@ -139,25 +160,41 @@ function refresh(
       return;
     }
   }
-  if (side === 0 && (kind & (RowFlag.REPLIED | RowFlag.ASSURED)) === RowFlag.REPLIED)
-    rows[at + Row.KIND] = kind | RowFlag.ASSURED;
-  const until = now + lifetime(kind, timeouts);
-  rows[at + Row.EXPIRES] = until;
+  rows[at + Row.EXPIRES] = now + lifetime(kind, timeouts);
 }
 
-/** The inside host answers a flow that came through its mapping: from now on the flow keeps the mapping alive. */
-function joinMapping(engine: Engine, at: number): void {
-  const { rows, mappings, lock } = engine.table;
+/**
+ * The inside host answers a flow that came through its mapping: from now on the flow keeps the mapping alive. False when the
+ * mapping is no more: the port may be another host's by now, so the flow ends.
+ */
+function joinMapping(engine: Engine, at: number, generation: number, now: number): boolean {
+  const { table } = engine;
+  const { rows, mappings, lock } = table;
   lock.acquire();
-  if (mappings.join(rows[at + Row.MAPPING]! - 1, rows[at + Row.SRC0]!)) rows[at + Row.KIND]! |= RowFlag.OUTBOUND;
+  const kind = rows[at + Row.KIND]!;
+  const ports0 = rows[at + Row.PORTS0]!;
+  const mapping = rows[at + Row.MAPPING]! - 1;
+  let stays = rows[at] === generation;
+  // The other side's worker may have been first.
+  if (stays && (kind & RowFlag.OUTBOUND) === 0) {
+    const proto = kind & 0xff;
+    const x = rows[at + Row.PORTS1]! >>> 16;
+    stays = mappings.is(mapping, proto, rows[at + Row.SRC1]!, x, rows[at + Row.DST0]!, ports0 & 0xffff);
+    if (stays && mappings.join(mapping, rows[at + Row.SRC0]!)) Atomics.or(rows, at + Row.KIND, RowFlag.OUTBOUND);
+    else if (!stays) {
+      table.remove(at / ROW_WORDS, now, 0);
+      engine.counters[Counter.FLOWS_ENDED]!++;
+    }
+  }
   lock.release();
+  return stays;
 }
 
 function count(engine: Engine, at: number, side: number, kind: number, rule: number, bytes: number): void {
   engine.table.bytes[((at + Row.BYTES0) >>> 1) + side]! += bytes;
   if (rule === 0) return;
   const { counters } = engine;
-  const inward = (side === 0) === ((kind & RowFlag.INBOUND) !== 0);
+  const inward = (side === 0) === ((kind & (RowFlag.INBOUND | RowFlag.FORWARD)) !== 0);
   const base = ruleBase(rule) + (inward ? RuleCounter.PACKETS_IN : RuleCounter.PACKETS_OUT);
   counters[base]!++;
   counters[base + 1]! += bytes;
