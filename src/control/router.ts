@@ -18,7 +18,7 @@
  * carry. If the kernel refuses a change while running (an interface vanished in between), it is tried again from a new
  * snapshot until it succeeds.
  */
-import { readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { rmSync, statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { isDeepStrictEqual } from 'node:util';
 import type { Phase, ReloadAnswer } from '../contract/api.js';
@@ -44,11 +44,13 @@ import { formatAddress } from './address.js';
 import { planDifference } from './answers.js';
 import { Refused } from './api.js';
 import { compile } from './compile.js';
-import type { Compiled, Memory } from './compiled.js';
+import type { Compiled } from './compiled.js';
 import { loadConfig } from './config.js';
+import { laterChanges, sameMeaning } from './config-change.js';
 import { formatError } from './errors.js';
 import { TableReader } from './flows.js';
 import type { Logger } from './log.js';
+import { readMemory, writeMemory } from './memory.js';
 import type { Config } from './model.js';
 import type { RuntimePaths } from './runtime-dir.js';
 import { type Swapped, WorkerSet } from './workers.js';
@@ -158,7 +160,7 @@ export class Router {
       log: this.#log,
       onLinkLost: (message) => this.#linkLost(message),
     });
-    this.#saveMemory();
+    writeMemory(this.paths.memory, this.#compiled.memory);
     const layout = tableLayout(this.config.limits.flows);
     this.#dropOtherTable(layout.bytes);
     await this.#workers.start();
@@ -282,7 +284,7 @@ export class Router {
     if (samePlan) this.#compiled = { ...next, plan: before.plan, memory: before.memory };
     else {
       this.#compiled = next;
-      this.#saveMemory();
+      writeMemory(this.paths.memory, this.#compiled.memory);
       flows = await this.#workers!.setPlan(next.plan);
       this.#log.info(
         `${why}: ${difference || 'details of the plan'}; generation ${next.plan.generation}, flows: ${flows.stayed} stayed, ${flows.moved} moved, ${flows.ended} ended`,
@@ -385,38 +387,4 @@ export class Router {
     this.#queue = mine.catch(() => {});
     return mine;
   }
-
-  #saveMemory(): void {
-    const draft = `${this.paths.memory}.new`;
-    writeFileSync(draft, JSON.stringify(this.#compiled.memory), { mode: 0o640 });
-    renameSync(draft, this.paths.memory);
-  }
-}
-
-/** What the last run knew, or null: then numbers start anew, and the engine decides every flow again. */
-function readMemory(file: string): Memory | null {
-  try {
-    return JSON.parse(readFileSync(file, 'utf8')) as Memory;
-  } catch {
-    return null;
-  }
-}
-
-/** Equal but for the places in the file. */
-function sameMeaning(a: Config, b: Config): boolean {
-  const text = (config: Config) =>
-    JSON.stringify(config, (key, value: unknown) => (key === 'origin' ? undefined : value));
-  return text(a) === text(b);
-}
-
-/** Keys that a running router cannot change, in words. */
-function laterChanges(now: Config, next: Config): string[] {
-  const later: string[] = [];
-  const say = (key: string, was: unknown, is: unknown) => {
-    if (was !== is) later.push(`${key}: ${String(is)} takes effect at the next start (now ${String(was)})`);
-  };
-  say('limits.flows', now.limits.flows, next.limits.flows);
-  say('workers', now.workers || 'auto', next.workers || 'auto');
-  say('tun.name', now.tun.name, next.tun.name);
-  return later;
 }

@@ -44,6 +44,8 @@ export interface WorkerSetOptions {
   readonly flows: number;
   readonly plan: Plan;
   readonly log: Logger;
+  /** The engine's worker, unless a test brings one that dies when it is told to. */
+  readonly entry?: URL;
   /** The TUN went away under a worker. Called once until `start` is called again. */
   readonly onLinkLost: (message: string) => void;
 }
@@ -68,6 +70,8 @@ export class WorkerSet {
   #plan: Plan;
   #tunFds: readonly number[];
   #stopping = false;
+  /** Aborted by stop: wakes a restart that waits. */
+  #end = new AbortController();
   #restarting: Promise<void> | null = null;
   #lastDeath = 0;
   #delay = 0;
@@ -115,6 +119,7 @@ export class WorkerSet {
   async start(tunFds: readonly number[] = this.#tunFds): Promise<void> {
     this.#tunFds = tunFds;
     this.#stopping = false;
+    this.#end = new AbortController();
     const [first, ...others] = this.#seats;
     await this.#startOne(first!);
     await Promise.all(others.map((seat) => this.#startOne(seat)));
@@ -160,6 +165,7 @@ export class WorkerSet {
   /** Ends all workers: asks, waits, then insists. */
   async stop(): Promise<void> {
     this.#stopping = true;
+    this.#end.abort();
     clearInterval(this.#watch);
     await Promise.all(
       this.#seats.map(async (seat) => {
@@ -174,6 +180,7 @@ export class WorkerSet {
         }
       }),
     );
+    await this.#restarting;
   }
 
   /** Closes the wake descriptors. After `stop`, once. */
@@ -197,7 +204,7 @@ export class WorkerSet {
       mailbox: shared,
       plan: this.#plan,
     };
-    const worker = new Worker(WORKER_ENTRY, { workerData: init, name: `tungate-${seat.index}` });
+    const worker = new Worker(this.#options.entry ?? WORKER_ENTRY, { workerData: init, name: `tungate-${seat.index}` });
     seat.worker = worker;
     return new Promise((resolve, reject) => {
       const late = setTimeout(
@@ -250,7 +257,7 @@ export class WorkerSet {
           `${reason}; starting all workers again${this.#delay ? ` in ${this.#delay} ms` : ''}, flows are kept`,
         );
         await this.#endAll();
-        await sleep(this.#delay, undefined, { ref: false });
+        await sleep(this.#delay, undefined, { signal: this.#end.signal }).catch(() => {});
         if (this.#stopping) return;
         for (const seat of this.#seats) seat.restarts++;
         try {
