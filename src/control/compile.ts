@@ -11,9 +11,21 @@
  * Nothing that is missing on the host stops a compile: it becomes a line in `problems`, and everything else works. A LAN that
  * the kernel does not reach by its interface has out index 0, so that nothing for it ever follows the default route.
  */
-import { Filtering, type Forward, Mapping, type NatRule, type Plan, Proto, type Uplink } from '../contract/plan.js';
+import {
+  Filtering,
+  type Forward,
+  type Lan,
+  Mapping,
+  type NatRule,
+  type OutInterface,
+  type Plan,
+  Proto,
+  type PublicAddress,
+  type Route,
+  type Uplink,
+} from '../contract/plan.js';
 import type { Claim, Steering } from '../contract/steering.js';
-import type { World } from '../contract/world.js';
+import type { World, WorldInterface } from '../contract/world.js';
 import { contains, formatAddress, formatPrefix, maskOf, overlap } from './address.js';
 import { type FoundAddress, findAddresses, prefixOf } from './addresses.js';
 import type { Compiled, Previous } from './compiled.js';
@@ -29,87 +41,12 @@ const HOST_MTU = 65_535;
 export function compile(config: Config, world: World, previous?: Previous): Compiled {
   const problems: string[] = [];
   const before = previous?.memory ?? { generation: 0, rules: {}, interfaces: [], shared: [] };
-  const byName = new Map(world.interfaces.map((item) => [item.name, item]));
-
   const found = findAddresses(config, world, before.shared, problems);
-
-  const lanInterfaces = [...new Set(config.lans.map((lan) => lan.interface))];
-  const names = assignInterfaces(before.interfaces, [
-    ...config.uplinks.map((uplink) => uplink.interface),
-    ...lanInterfaces,
-  ]);
-  const outByIndex = new Map<number, number>();
-  const interfaces = names.map((name, out) => {
-    const uplink = config.uplinks.findIndex((item) => item.interface === name);
-    const lan = config.lans.findIndex((item) => item.interface === name);
-    const device = byName.get(name);
-    if (out > 0 && (uplink >= 0 || lan >= 0)) {
-      if (device === undefined)
-        problems.push(`${role(uplink)} ${name} does not exist; ${waiting(uplink)} until it appears`);
-      else {
-        outByIndex.set(device.index, out);
-        if (!device.up) problems.push(`${role(uplink)} ${name} is down; \`ip link set ${name} up\` brings it up`);
-      }
-    }
-    return { name, mtu: out === 0 ? HOST_MTU : (device?.mtu ?? DEFAULT_MTU), uplink, lan };
-  });
-  const outOf = (index: number) => outByIndex.get(index) ?? 0;
+  const { names, interfaces, outOf } = findInterfaces(config, world, before.interfaces, problems);
   const routes = mirrorRoutes(world.routes, outOf);
-
-  const uplinks = config.uplinks.map(
-    (item, index): Uplink => ({
-      interface: item.interface,
-      out: names.indexOf(item.interface),
-      addresses: found.flatMap((address, at) => (address.uplink === index ? [at] : [])),
-    }),
-  );
-  const lans = config.lans.map(({ interface: name, subnet }) => {
-    const out = names.indexOf(name);
-    const device = byName.get(name);
-    const own = world.addresses.find((item) => item.interface === device?.index && contains(subnet, item.address));
-    const reached = routes.some((route) => route.out === out && overlap(route, subnet));
-    if (device !== undefined && own === undefined) {
-      problems.push(
-        `LAN ${name} has no address in ${formatPrefix(subnet)}; its hosts have no gateway until it gets one (\`ip address add\`)`,
-      );
-    } else if (device?.up && !reached) {
-      problems.push(
-        `no route to ${formatPrefix(subnet)} leaves by LAN ${name}; nothing is sent to its hosts until there is one`,
-      );
-    }
-    return { interface: name, out: reached ? out : 0, subnet, gateway: own?.address ?? 0 };
-  });
-
-  const ids = assignRules(before.rules, [
-    ...config.forwards.map((forward) => forwardKey(forward)),
-    ...config.nat.map((rule) => natKey(rule)),
-    DEFAULT_RULE,
-  ]);
-  const forwards = config.forwards.map((forward): Forward => {
-    const lan = lans.find(({ subnet }) => contains(subnet, forward.target));
-    const reached = lan !== undefined && lan.out !== 0 && lookupRoute(routes, forward.target) === lan.out;
-    // A whole LAN that is not reached has been said above, once.
-    if (!reached && lan !== undefined && lan.out !== 0) {
-      problems.push(
-        `forward "${forward.name}" (${forward.origin}): target ${formatAddress(forward.target)} is not reached by LAN ${lan.interface} ` +
-          `(it is this host itself, or a more specific route leads elsewhere)`,
-      );
-    }
-    return {
-      id: ids.get(forwardKey(forward))!,
-      name: forward.name,
-      origin: forward.origin,
-      addresses: listening(forward, found, problems),
-      target: forward.target,
-      offset: forward.offset,
-      single: forward.single,
-      out: reached ? lan.out : 0,
-      from: forward.from,
-      reversible: forward.single === 0,
-    };
-  });
-  const nat = [...config.nat.map((rule) => natRule(rule, ids, found, problems)), defaultRule(ids)];
-
+  const lans = findLans(config, world, names, routes, problems);
+  const ids = assignRules(before.rules, [...config.forwards.map(forwardKey), ...config.nat.map(natKey), DEFAULT_RULE]);
+  const forwards = config.forwards.map((forward) => makeForward(forward, ids, lans, routes, found, problems));
   const addresses = found.map((address, index) =>
     fillOwners(
       address,
@@ -121,44 +58,24 @@ export function compile(config: Config, world: World, previous?: Previous): Comp
       problems,
     ),
   );
-
-  const claims = addresses.map(
-    (address): Claim => ({
-      address: address.address,
-      shared: address.shared,
-      tcp: claimedPorts(address.owners[Proto.TCP]),
-      udp: claimedPorts(address.owners[Proto.UDP]),
-      other: address.otherForward !== 0,
-    }),
-  );
-  const tunAddresses = found.filter((address) => !address.shared).map((address) => address.address);
-  const tunIndex = byName.get(config.tun.name)?.index ?? -1;
-  const local = ownAddresses(world, tunIndex);
-  const publics = found.map((address) => address.address);
-  const steering: Omit<Steering, 'tun'> = {
-    claims,
-    uplinks: uplinks.flatMap(({ interface: name }) => present(name, byName)),
-    lans: lanInterfaces.flatMap((name) =>
-      present(name, byName).map((item) => ({
-        ...item,
-        subnets: config.lans.filter((lan) => lan.interface === name).map((lan) => lan.subnet),
-      })),
-    ),
-    lanSubnets: config.lans.map((lan) => lan.subnet),
-    hostAddresses: sorted([...local].filter((address) => !tunAddresses.includes(address))),
-    foreign: foreignPrefixes(world.routes, outOf, publics),
-  };
+  const own = ownAddresses(world, config.tun.name);
   const generation = before.generation + 1;
   const plan: Plan = {
     generation,
     interfaces,
-    uplinks,
+    uplinks: config.uplinks.map(
+      (item, index): Uplink => ({
+        interface: item.interface,
+        out: names.indexOf(item.interface),
+        addresses: found.flatMap((address, at) => (address.uplink === index ? [at] : [])),
+      }),
+    ),
     addresses,
     lans,
     forwards,
-    nat,
+    nat: [...config.nat.map((rule) => natRule(rule, ids, found, problems)), defaultRule(ids)],
     routes,
-    hostAddresses: sorted([...local, ...publics]),
+    hostAddresses: sorted([...own, ...found.map((address) => address.address)]),
     blocked: config.block,
     timeouts: config.timeouts,
     perHost: config.limits.perHost,
@@ -166,34 +83,154 @@ export function compile(config: Config, world: World, previous?: Previous): Comp
     parity: config.parity,
   };
   checkDefaultRoute(plan, problems);
+  const steering = makeSteering(config, world, addresses, own, outOf);
+  const ours = steering.claims.filter((claim) => claim.shared);
   return {
     plan,
     steering,
     problems,
     fatal: overlapsWithOutside(config, world),
-    reservedPorts: union(...claims.filter((claim) => claim.shared).flatMap((claim) => [claim.tcp, claim.udp])),
-    tunAddresses,
+    reservedPorts: union(...ours.flatMap((claim) => [claim.tcp, claim.udp])),
+    tunAddresses: found.filter((address) => !address.shared).map((address) => address.address),
     memory: {
       generation,
       rules: rememberRules(before.rules, ids),
       interfaces: names,
-      shared: found.filter((address) => address.shared).map((address) => address.address),
+      shared: ours.map((claim) => claim.address),
     },
+  };
+}
+
+type OutOf = (interfaceIndex: number) => number;
+
+/** Out indexes by name, and by the kernel's interface index where the interface is there. */
+function findInterfaces(
+  config: Config,
+  world: World,
+  before: readonly string[],
+  problems: string[],
+): { names: string[]; interfaces: OutInterface[]; outOf: OutOf } {
+  const names = assignInterfaces(
+    before,
+    [...config.uplinks, ...config.lans].map((item) => item.interface),
+  );
+  const outs = new Map<number, number>();
+  const interfaces = names.map((name, out) => {
+    const uplink = config.uplinks.findIndex((item) => item.interface === name);
+    const lan = config.lans.findIndex((item) => item.interface === name);
+    const device = deviceOf(world, name);
+    // Without a role it is only a number that old rows may still carry.
+    if (uplink >= 0 || lan >= 0) {
+      const role = uplink >= 0 ? 'uplink' : 'LAN';
+      const effect = uplink >= 0 ? 'nothing leaves by it' : 'its hosts are not served';
+      if (device === undefined) problems.push(`${role} ${name} does not exist; ${effect} until it appears`);
+      else if (!device.up) problems.push(`${role} ${name} is down; \`ip link set ${name} up\` brings it up`);
+      if (device !== undefined) outs.set(device.index, out);
+    }
+    return { name, mtu: out === 0 ? HOST_MTU : (device?.mtu ?? DEFAULT_MTU), uplink, lan };
+  });
+  return { names, interfaces, outOf: (index) => outs.get(index) ?? 0 };
+}
+
+function findLans(
+  config: Config,
+  world: World,
+  names: readonly string[],
+  routes: readonly Route[],
+  problems: string[],
+): Lan[] {
+  return config.lans.map(({ interface: name, subnet }) => {
+    const out = names.indexOf(name);
+    const device = deviceOf(world, name);
+    const own = world.addresses.find((item) => item.interface === device?.index && contains(subnet, item.address));
+    const reached = routes.some((route) => route.out === out && overlap(route, subnet));
+    const text = formatPrefix(subnet);
+    if (device !== undefined && own === undefined) {
+      problems.push(
+        `LAN ${name} has no address in ${text}; its hosts have no gateway until it gets one (\`ip address add\`)`,
+      );
+    } else if (device?.up && !reached) {
+      problems.push(`no route to ${text} leaves by LAN ${name}; nothing is sent to its hosts until there is one`);
+    }
+    return { interface: name, out: reached ? out : 0, subnet, gateway: own?.address ?? 0 };
+  });
+}
+
+function makeForward(
+  forward: ForwardConfig,
+  ids: ReadonlyMap<string, number>,
+  lans: readonly Lan[],
+  routes: readonly Route[],
+  found: readonly FoundAddress[],
+  problems: string[],
+): Forward {
+  const lan = lans.find(({ subnet }) => contains(subnet, forward.target));
+  const reached = lan !== undefined && lan.out !== 0 && lookupRoute(routes, forward.target) === lan.out;
+  // A whole LAN that is not reached has been said already, once.
+  if (!reached && lan !== undefined && lan.out !== 0) {
+    problems.push(
+      `forward "${forward.name}" (${forward.origin}): target ${formatAddress(forward.target)} is not reached by LAN ${lan.interface} ` +
+        `(it is this host itself, or a more specific route leads elsewhere)`,
+    );
+  }
+  return {
+    id: ids.get(forwardKey(forward))!,
+    name: forward.name,
+    origin: forward.origin,
+    addresses: listening(forward, found, problems),
+    target: forward.target,
+    offset: forward.offset,
+    single: forward.single,
+    out: reached ? lan.out : 0,
+    from: forward.from,
+    reversible: forward.single === 0,
+  };
+}
+
+function makeSteering(
+  config: Config,
+  world: World,
+  addresses: readonly PublicAddress[],
+  own: ReadonlySet<number>,
+  outOf: OutOf,
+): Omit<Steering, 'tun'> {
+  const present = (name: string) => {
+    const device = deviceOf(world, name);
+    return device === undefined ? [] : [{ interface: name, index: device.index }];
+  };
+  const lanNames = [...new Set(config.lans.map((lan) => lan.interface))];
+  const taken = new Set(addresses.filter((address) => !address.shared).map((address) => address.address));
+  return {
+    claims: addresses.map(
+      (address): Claim => ({
+        address: address.address,
+        shared: address.shared,
+        tcp: claimedPorts(address.owners[Proto.TCP]),
+        udp: claimedPorts(address.owners[Proto.UDP]),
+        other: address.otherForward !== 0,
+      }),
+    ),
+    uplinks: config.uplinks.flatMap((uplink) => present(uplink.interface)),
+    lans: lanNames.flatMap((name) => {
+      const subnets = config.lans.filter((lan) => lan.interface === name).map((lan) => lan.subnet);
+      return present(name).map((item) => ({ ...item, subnets }));
+    }),
+    lanSubnets: config.lans.map((lan) => lan.subnet),
+    hostAddresses: sorted([...own].filter((address) => !taken.has(address))),
+    foreign: foreignPrefixes(
+      world.routes,
+      outOf,
+      addresses.map((address) => address.address),
+    ),
   };
 }
 
 const DEFAULT_RULE = 'nat default';
 const forwardKey = (forward: ForwardConfig) => `forward ${forward.name}`;
 const natKey = (rule: NatConfig) => `nat ${rule.name}`;
-const role = (uplink: number) => (uplink >= 0 ? 'uplink' : 'LAN');
-const waiting = (uplink: number) => (uplink >= 0 ? 'nothing leaves by it' : 'its hosts are not served');
 
-function present(
-  name: string,
-  byName: ReadonlyMap<string, World['interfaces'][number]>,
-): { interface: string; index: number }[] {
-  const device = byName.get(name);
-  return device === undefined ? [] : [{ interface: name, index: device.index }];
+function deviceOf(world: World, name: string): WorldInterface | undefined {
+  return world.interfaces.find((item) => item.name === name);
 }
 
 /** Rising, each once: equal worlds give equal values whatever the order of the dump. */
@@ -202,7 +239,8 @@ function sorted(addresses: readonly number[]): number[] {
 }
 
 /** What the kernel answers for: addresses of interfaces, and single addresses of table local. The TUN's are ours. */
-function ownAddresses(world: World, tunIndex: number): Set<number> {
+function ownAddresses(world: World, tunName: string): Set<number> {
+  const tunIndex = deviceOf(world, tunName)?.index ?? -1;
   const own = new Set<number>();
   for (const item of world.addresses) if (item.interface !== tunIndex) own.add(item.address);
   for (const route of world.routes)
@@ -270,7 +308,7 @@ function defaultRule(ids: ReadonlyMap<string, number>): NatRule {
 function overlapsWithOutside(config: Config, world: World): string[] {
   const lines: string[] = [];
   for (const uplink of config.uplinks) {
-    const index = world.interfaces.find((item) => item.name === uplink.interface)?.index;
+    const index = deviceOf(world, uplink.interface)?.index;
     for (const item of world.addresses) {
       if (item.interface !== index) continue;
       const outside = prefixOf(item);
