@@ -17,10 +17,10 @@ import { DEFAULT_METRICS, DEFAULT_PORTS, DEFAULT_TUN, LIMITS, TIMEOUTS } from '.
 import { sortErrors, unknownWord } from './errors.js';
 import { buildForward, natName } from './forward.js';
 import { parseListen } from './listen.js';
-import type { Config, ConfigError, ForwardConfig, LanConfig, NatConfig, Result, UplinkConfig } from './model.js';
+import type { Config, ConfigError, LanConfig, NatConfig, Result, UplinkConfig } from './model.js';
 import { parsePorts } from './ports.js';
 import { LIST_SECTIONS, type natSchema, SECTIONS, show, TOP_KEYS, type uplinkSchema } from './schema.js';
-import { type Path, pathText, readSource } from './source.js';
+import { type Path, type Position, pathText, readSource, type Source } from './source.js';
 
 /** Reads and judges a file. A file that is missing or unreadable is an error like any other. */
 export function loadConfig(path: string): Result {
@@ -52,117 +52,153 @@ function whyUnreadable(error: unknown): string {
 
 /** Judges a text; `file` is only what errors and origins call it. Never throws. */
 export function parseConfig(text: string, file: string): Result {
-  const source = readSource(text);
-  const errors: ConfigError[] = [];
-  const fail = (at: { line: number; col: number }, path: Path, message: string) =>
-    errors.push({ file, line: at.line, col: at.col, path: pathText(path), message });
-  for (const fault of source.faults) fail(fault, [], fault.message);
+  const reader = new Reader(text, file);
+  const { source, errors } = reader;
   if (errors.length > 0) return { errors: sortErrors(errors) };
   const root = source.value;
   if (root === null || root === undefined) {
-    fail(
-      source.at([]),
-      [],
-      'is empty; it needs at least `uplink` and `lans` (`tungate init` writes a config to start from)',
-    );
+    reader.fail([], 'is empty; it needs at least `uplink` and `lans` (`tungate init` writes a config to start from)');
     return { errors };
   }
   if (typeof root !== 'object' || Array.isArray(root)) {
-    fail(source.at([]), [], `must be a map with keys like \`uplink\` and \`lans\`, not ${show(root)}`);
+    reader.fail([], `must be a map with keys like \`uplink\` and \`lans\`, not ${show(root)}`);
     return { errors };
   }
-  const sections = root as Record<string, unknown>;
+  const sections = root as Sections;
   for (const key of Object.keys(sections)) {
-    if (!TOP_KEYS.includes(key)) fail(source.keyAt([key]), [key], unknownWord('key', key, TOP_KEYS));
+    if (!TOP_KEYS.includes(key)) reader.failKey([key], unknownWord('key', key, TOP_KEYS));
+  }
+  const only = reader.section(sections, 'uplink');
+  const uplinks = reader.items(sections, 'uplinks');
+  if (only !== undefined) uplinks.unshift({ path: ['uplink'], origin: reader.origin(['uplink']), value: only });
+  const parts: Parts = {
+    uplinks: reader.build(uplinks, makeUplink),
+    lans: reader.build(reader.items(sections, 'lans'), (lan, origin): LanConfig => ({ ...lan, origin })),
+    forwards: reader.build(reader.items(sections, 'forwards'), buildForward),
+    nat: reader.build(reader.items(sections, 'nat'), makeNat),
+  };
+  const config = makeConfig(reader, sections, parts);
+  crossCheck(config, parts, {
+    written: (key) => Object.hasOwn(sections, key),
+    uplinksWhole: reader.isWhole('uplink') && reader.isWhole('uplinks'),
+    lansWhole: reader.isWhole('lans'),
+    fail: (path, message) => reader.fail(path, message),
+    failKey: (path, message) => reader.failKey(path, message),
+  });
+  return errors.length > 0 ? { errors: sortErrors(errors) } : { config };
+}
+
+type Sections = Readonly<Record<string, unknown>>;
+type Section<K extends keyof typeof SECTIONS> = z.output<(typeof SECTIONS)[K]>;
+type ListItem<K extends keyof typeof LIST_SECTIONS> = z.output<(typeof LIST_SECTIONS)[K]>;
+
+/** One text on its way to a config: where things stand in it, and what has been found wrong so far. */
+class Reader {
+  readonly source: Source;
+  readonly file: string;
+  readonly errors: ConfigError[] = [];
+
+  constructor(text: string, file: string) {
+    this.source = readSource(text);
+    this.file = file;
+    for (const fault of this.source.faults) this.#add(fault, [], fault.message);
   }
 
-  /** Judges one value by its schema; undefined when it is wrong (and said so). */
-  const judge = <S extends z.ZodType>(schema: S, path: Path, value: unknown): z.output<S> | undefined => {
+  #add({ line, col }: Position, path: Path, message: string): void {
+    this.errors.push({ file: this.file, line, col, path: pathText(path), message });
+  }
+
+  /** At the value at `path`. */
+  fail(path: Path, message: string): void {
+    this.#add(this.source.at(path), path, message);
+  }
+
+  /** At the key that ends `path`. */
+  failKey(path: Path, message: string): void {
+    this.#add(this.source.keyAt(path), path, message);
+  }
+
+  origin(path: Path): string {
+    const { line, col } = this.source.at(path);
+    return `${this.file}:${line}:${col}`;
+  }
+
+  /** Nothing was wrong at or below a top-level key. */
+  isWhole(key: string): boolean {
+    return !this.errors.some(({ path }) => path === key || path.startsWith(`${key}[`) || path.startsWith(`${key}.`));
+  }
+
+  /** The value that a schema makes of `value`; undefined when it is wrong (and said so). */
+  #judge(schema: z.ZodType, path: Path, value: unknown): unknown {
     const result = schema.safeParse(value);
     if (result.success) return result.data;
-    for (const issue of flatten(result.error.issues, value)) {
+    for (const issue of flatten(result.error.issues)) {
       const at = [...path, ...(issue.path as (string | number)[])];
       if (issue.code === 'unrecognized_keys') {
         const allowed = issue.message.split(' ');
-        for (const key of issue.keys) fail(source.keyAt([...at, key]), [...at, key], unknownWord('key', key, allowed));
-      } else fail(source.at(at), at, issue.message);
+        for (const key of issue.keys) this.failKey([...at, key], unknownWord('key', key, allowed));
+      } else this.fail(at, issue.message);
     }
     return undefined;
-  };
-  const section = <K extends keyof typeof SECTIONS>(key: K): z.output<(typeof SECTIONS)[K]> | undefined =>
-    Object.hasOwn(sections, key)
-      ? (judge(SECTIONS[key] as z.ZodType, [key], sections[key]) as z.output<(typeof SECTIONS)[K]> | undefined)
-      : undefined;
-  const items = <K extends keyof typeof LIST_SECTIONS>(key: K): Item<z.output<(typeof LIST_SECTIONS)[K]>>[] => {
-    const value = sections[key];
+  }
+
+  /** A section that is judged as a whole; undefined when it is not there or wrong. */
+  section<K extends keyof typeof SECTIONS>(sections: Sections, key: K): Section<K> | undefined {
+    if (!Object.hasOwn(sections, key)) return undefined;
+    return this.#judge(SECTIONS[key], [key], sections[key]) as Section<K> | undefined;
+  }
+
+  /** The right ones among the items of a list. */
+  items<K extends keyof typeof LIST_SECTIONS>(sections: Sections, key: K): Item<ListItem<K>>[] {
     if (!Object.hasOwn(sections, key)) return [];
-    if (!Array.isArray(value)) {
-      fail(source.at([key]), [key], `must be a list, not ${show(value)}`);
+    const list = sections[key];
+    if (!Array.isArray(list)) {
+      this.fail([key], `must be a list, not ${show(list)}`);
       return [];
     }
-    const found: Item<z.output<(typeof LIST_SECTIONS)[K]>>[] = [];
-    value.forEach((item, index) => {
+    return list.flatMap((item: unknown, index) => {
       const path = [key, index];
-      const judged = judge(LIST_SECTIONS[key] as z.ZodType, path, item ?? null);
-      if (judged === undefined) return;
-      const { line, col } = source.at(path);
-      found.push({ path, origin: `${file}:${line}:${col}`, value: judged as z.output<(typeof LIST_SECTIONS)[K]> });
+      const value = this.#judge(LIST_SECTIONS[key], path, item ?? null);
+      return value === undefined ? [] : [{ path, origin: this.origin(path), value: value as ListItem<K> }];
     });
-    return found;
-  };
-  /** Items → parts, those that cannot be built left out (and said so). */
-  const build = <T, U>(from: Item<T>[], make: (value: T, origin: string) => U): Item<U>[] =>
-    from.flatMap((item) => {
+  }
+
+  /** Items → parts, without those whose values do not fit together (and said so). */
+  build<T, U>(items: readonly Item<T>[], make: (value: T, origin: string) => U): Item<U>[] {
+    return items.flatMap((item) => {
       try {
         return [{ ...item, value: make(item.value, item.origin) }];
       } catch (error) {
         if (!(error instanceof TextError)) throw error;
-        fail(source.at(item.path), item.path, error.message);
+        this.fail(item.path, error.message);
         return [];
       }
     });
-
-  const uplinks = items('uplinks');
-  const only = section('uplink');
-  if (only !== undefined) {
-    const { line, col } = source.at(['uplink']);
-    uplinks.unshift({ path: ['uplink'], origin: `${file}:${line}:${col}`, value: only });
   }
-  const parts: Parts = {
-    uplinks: build(uplinks, makeUplink),
-    lans: build(items('lans'), (lan, origin): LanConfig => ({ ...lan, origin })),
-    forwards: build(items('forwards'), (forward, origin): ForwardConfig => buildForward(forward, origin)),
-    nat: build(items('nat'), makeNat),
-  };
-  const limits = section('limits');
-  const metrics = section('metrics');
-  const log = section('log');
-  const workers = section('workers');
-  const config: Config = {
-    file,
+}
+
+/** The parts, and every other section with its defaults. */
+function makeConfig(reader: Reader, sections: Sections, parts: Parts): Config {
+  const limits = reader.section(sections, 'limits');
+  const metrics = reader.section(sections, 'metrics');
+  const log = reader.section(sections, 'log');
+  const workers = reader.section(sections, 'workers');
+  return {
+    file: reader.file,
     uplinks: parts.uplinks.map((item) => item.value),
     lans: parts.lans.map((item) => item.value),
     forwards: parts.forwards.map((item) => item.value),
     nat: parts.nat.map((item) => item.value),
     limits: { flows: limits?.flows ?? LIMITS.flows.preset, perHost: limits?.per_host ?? LIMITS.per_host.preset },
-    timeouts: makeTimeouts(section('timeouts')),
+    timeouts: makeTimeouts(reader.section(sections, 'timeouts')),
     metrics: { listen: metrics?.listen === undefined ? parseListen(DEFAULT_METRICS) : metrics.listen },
-    tun: { name: section('tun')?.name ?? DEFAULT_TUN },
+    tun: { name: reader.section(sections, 'tun')?.name ?? DEFAULT_TUN },
     workers: workers === undefined || workers === 'auto' ? 0 : workers,
-    block: items('block').map((item) => item.value),
+    block: reader.items(sections, 'block').map((item) => item.value),
     log: { level: log?.level ?? 'info', format: log?.format ?? 'auto' },
-    inboundRefresh: section('inbound_refresh') ?? false,
-    parity: section('parity') ?? true,
+    inboundRefresh: reader.section(sections, 'inbound_refresh') ?? false,
+    parity: reader.section(sections, 'parity') ?? true,
   };
-  const whole = (key: string) => !errors.some((error) => error.path === key || error.path.startsWith(`${key}[`));
-  crossCheck(config, parts, {
-    written: (key) => Object.hasOwn(sections, key),
-    uplinksWhole: whole('uplinks') && !errors.some((error) => /^uplink(\.|$)/.test(error.path)),
-    lansWhole: whole('lans'),
-    fail: (path, message) => fail(source.at(path), path, message),
-    failKey: (path, message) => fail(source.keyAt(path), path, message),
-  });
-  return errors.length > 0 ? { errors: sortErrors(errors) } : { config };
 }
 
 function makeUplink(raw: z.output<typeof uplinkSchema>, origin: string): UplinkConfig {
@@ -218,17 +254,14 @@ type Issue = z.core.$ZodIssue;
  * Issues of a union are those of the one alternative that the value was meant to be: the one that does not already refuse
  * its kind. Where all refuse it, the union's own message names them all.
  */
-function flatten(issues: readonly Issue[], value: unknown): Issue[] {
+function flatten(issues: readonly Issue[]): Issue[] {
   return issues.flatMap((issue): Issue[] => {
     if (issue.code !== 'invalid_union') return [issue];
     const meant = issue.errors.find((alternative) =>
       alternative.every((inner) => inner.path.length > 0 || !refusesKind(inner)),
     );
     if (meant === undefined) return [issue];
-    return flatten(
-      meant.map((inner) => ({ ...inner, path: [...issue.path, ...inner.path] })),
-      value,
-    );
+    return flatten(meant.map((inner) => ({ ...inner, path: [...issue.path, ...inner.path] })));
   });
 }
 
