@@ -4,7 +4,7 @@
  * Theory of operation. The plan says which ports are the pool's (`poolBits`, rebuilt at each plan); the file says which
  * ports some mapping holds (`used`, rebuilt from the mappings at start). A port is free when it is in the pool and not
  * used. A claim keeps the source port if it is free (RFC 4787 §4.2.1), else takes a random one (RFC 6056 algorithm 1:
- * random start, next free) of the same parity and on the same side of 1024, else any. Randomness is the kernel's CSPRNG,
+ * random start among the pool's words, next free) of the same parity and on the same side of 1024, else any. Randomness is the kernel's CSPRNG,
  * drawn a block at a time.
  *
  * Every worker claims and releases, so what is counted stands in the file: the address's line holds, for each protocol, the
@@ -28,6 +28,10 @@ export class PortPool {
   readonly #words: Int32Array;
   /** Bits of the pool, by (slot · 3 + proto) · 2048. */
   readonly #pool = new Int32Array(BITMAP_ADDRESSES * PROTOS * WORDS);
+  /** Words of the bitmap in which the pool has ports, and how many: all of them, and those below 1024. */
+  readonly #poolWords = new Uint16Array(BITMAP_ADDRESSES * PROTOS * WORDS);
+  readonly #wordCount = new Int32Array(BITMAP_ADDRESSES * PROTOS);
+  readonly #lowCount = new Int32Array(BITMAP_ADDRESSES * PROTOS);
   /** RELEASES + 1 when a search last found nothing; 0 = not since the plan came. */
   readonly #exhausted = new Int32Array(BITMAP_ADDRESSES * PROTOS);
   readonly #size = new Int32Array(BITMAP_ADDRESSES * PROTOS);
@@ -69,6 +73,7 @@ export class PortPool {
           size++;
         }
         this.#size[slot * PROTOS + proto] = size;
+        this.#listWords(slot * PROTOS + proto);
       }
     }
     return true;
@@ -122,11 +127,14 @@ export class PortPool {
     let port = wanted;
     if (!this.#isFree(slot, proto, wanted)) {
       const classMask = parity ? (wanted & 1 ? EVEN << 1 : EVEN) : -1;
-      const low = wanted < 1024;
-      port = this.#search(slot, proto, classMask, low ? 0 : LOW_WORDS, low ? LOW_WORDS : WORDS);
-      if (port < 0) port = this.#search(slot, proto, -1, low ? 0 : LOW_WORDS, low ? LOW_WORDS : WORDS);
-      if (port < 0) port = this.#search(slot, proto, classMask, 0, WORDS);
-      if (port < 0) port = this.#search(slot, proto, -1, 0, WORDS);
+      const split = this.#lowCount[counter]!;
+      const all = this.#wordCount[counter]!;
+      const from = wanted < 1024 ? 0 : split;
+      const to = wanted < 1024 ? split : all;
+      port = this.#search(slot, proto, classMask, from, to);
+      if (port < 0) port = this.#search(slot, proto, -1, from, to);
+      if (port < 0) port = this.#search(slot, proto, classMask, 0, all);
+      if (port < 0) port = this.#search(slot, proto, -1, 0, all);
       if (port < 0) {
         this.#exhausted[counter] = releases;
         return -1;
@@ -150,13 +158,8 @@ export class PortPool {
     const slot = this.#find(address);
     if (slot < 0 || this.#size[slot * PROTOS + proto] === 0) return -1;
     const base = (slot * PROTOS + proto) * WORDS;
-    const start = this.random();
-    for (let i = 0; i < WORDS; i++) {
-      const word = (start + i) & (WORDS - 1);
-      const bits = this.#pool[base + word]!;
-      if (bits !== 0) return (word << 5) | this.#randomBit(bits);
-    }
-    return -1;
+    const word = this.#poolWords[base + (this.random() % this.#wordCount[slot * PROTOS + proto]!)]!;
+    return (word << 5) | this.#randomBit(this.#pool[base + word]!);
   }
 
   inPool(address: number, proto: number, port: number): boolean {
@@ -185,6 +188,23 @@ export class PortPool {
     return this.#random[this.#randomAt++]!;
   }
 
+  /**
+   * A random start over all 65,536 ports would end at the pool's first free one whenever it fell beside the pool: most new
+   * mappings would get neighbouring ports.
+   */
+  #listWords(counter: number): void {
+    const base = counter * WORDS;
+    let n = 0;
+    let low = 0;
+    for (let word = 0; word < WORDS; word++) {
+      if (this.#pool[base + word] === 0) continue;
+      this.#poolWords[base + n++] = word;
+      if (word < LOW_WORDS) low = n;
+    }
+    this.#wordCount[counter] = n;
+    this.#lowCount[counter] = low;
+  }
+
   #isUsed(slot: number, proto: number, port: number): boolean {
     return (this.#words[this.#usedBase(slot, proto) + (port >>> 5)]! & (1 << (port & 31))) !== 0;
   }
@@ -199,14 +219,15 @@ export class PortPool {
     this.#words[slot * BITMAP_WORDS + IN_USE + proto]!++;
   }
 
-  /** First free port at or cyclically after a random word of words [from, to), of the bits in `mask`; −1 if none. */
+  /** First free port at or cyclically after a random one of the pool's words [from, to), of the bits in `mask`; −1 if none. */
   #search(slot: number, proto: number, mask: number, from: number, to: number): number {
     const pool = (slot * PROTOS + proto) * WORDS;
     const used = this.#usedBase(slot, proto);
     const span = to - from;
+    if (span === 0) return -1;
     const start = this.random() % span;
     for (let i = 0; i < span; i++) {
-      const word = from + ((start + i) % span);
+      const word = this.#poolWords[pool + from + ((start + i) % span)]!;
       const bits = this.#pool[pool + word]! & ~this.#words[used + word]! & mask;
       if (bits !== 0) return (word << 5) | this.#randomBit(bits);
     }
