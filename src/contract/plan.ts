@@ -18,6 +18,7 @@ export interface Prefix {
 /** An interface that packets can leave by. Index 0 is reserved: "the host itself" (punt, local delivery), MTU 65535. */
 export interface OutInterface {
   readonly name: string;
+  /** 0: dormant. The interface is away or down; nothing is sent by it, and its flows wait for it. */
   readonly mtu: number;
   /** Index into `Plan.uplinks`, or −1. */
   readonly uplink: number;
@@ -143,4 +144,10 @@ export interface Plan {
   readonly inboundRefresh: boolean;
   /** Keep port parity (REQ-5). */
   readonly parity: boolean;
+  /** Helpers that are switched on (REQ-11), by name. */
+  readonly helpers: readonly string[];
 }
+
+/** Names of all helpers; each is a file of alg/ and a line of its index. */
+export const HELPERS = ['ftp'] as const;
+export type HelperName = (typeof HELPERS)[number];

@@ -52,6 +52,12 @@ const rows = [
     'Came in on a LAN with a source outside its subnet, or from outside for an address that is not ours: a wrong address in a VM, or spoofing.',
   ],
   ['OUTSIDE_TO_LAN', 'outside-to-lan', 'drop', 'From outside straight to a LAN address, without a mapping or forward.'],
+  [
+    'NOT_OURS',
+    'not-ours',
+    'drop',
+    'The kernel routes the destination to an interface that is neither an uplink nor a LAN; that is its own business.',
+  ],
   ['NO_ROUTE', 'no-route', 'drop', 'No route for the destination by any uplink or LAN; the sender got ICMP 3/0.'],
   [
     'NO_MAPPING',
@@ -93,6 +99,12 @@ const rows = [
   ['BATCH_FULL', 'batch-full', 'drop', 'No room in the batch for a packet that the engine wanted to add.'],
   ['LINK_ERROR', 'link-error', 'drop', 'The outgoing link refused the packet (device down, queue full).'],
   ['STALE', 'stale', 'drop', 'The flow ended between lookup and rewrite (another worker deleted it).'],
+  [
+    'HELPER_SEGMENT',
+    'helper-segment',
+    'drop',
+    'A retransmission that cuts through an address that a helper has written anew; the sender tries again.',
+  ],
   ['BLOCKED', 'blocked', 'drop', 'Source or destination is on the block list.'],
 ] as const satisfies readonly (readonly [string, string, Fate, string])[];
 

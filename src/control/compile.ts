@@ -35,7 +35,8 @@ import { claimedPorts, fillOwners } from './owners.js';
 import { union } from './ports.js';
 import { foreignPrefixes, lookupRoute, mirrorRoutes } from './routes.js';
 
-const DEFAULT_MTU = 1500;
+/** Nothing is sent by an interface that is away. */
+const DORMANT = 0;
 const HOST_MTU = 65_535;
 
 export function compile(config: Config, world: World, previous?: Previous): Compiled {
@@ -60,16 +61,17 @@ export function compile(config: Config, world: World, previous?: Previous): Comp
   );
   const own = ownAddresses(world, config.tun.name);
   const generation = before.generation + 1;
+  const uplinks = config.uplinks.map(
+    (item, index): Uplink => ({
+      interface: item.interface,
+      out: names.indexOf(item.interface),
+      addresses: found.flatMap((address, at) => (address.uplink === index ? [at] : [])),
+    }),
+  );
   const plan: Plan = {
     generation,
-    interfaces,
-    uplinks: config.uplinks.map(
-      (item, index): Uplink => ({
-        interface: item.interface,
-        out: names.indexOf(item.interface),
-        addresses: found.flatMap((address, at) => (address.uplink === index ? [at] : [])),
-      }),
-    ),
+    interfaces: interfaces.map((item, out) => (works(item, out, uplinks, lans) ? item : { ...item, mtu: DORMANT })),
+    uplinks,
     addresses,
     lans,
     forwards,
@@ -81,6 +83,7 @@ export function compile(config: Config, world: World, previous?: Previous): Comp
     perHost: config.limits.perHost,
     inboundRefresh: config.inboundRefresh,
     parity: config.parity,
+    helpers: config.helpers,
   };
   checkDefaultRoute(plan, problems);
   const steering = makeSteering(config, world, addresses, own, outOf);
@@ -127,9 +130,15 @@ function findInterfaces(
       else if (!device.up) problems.push(`${role} ${name} is down; \`ip link set ${name} up\` brings it up`);
       if (device !== undefined) outs.set(device.index, out);
     }
-    return { name, mtu: out === 0 ? HOST_MTU : (device?.mtu ?? DEFAULT_MTU), uplink, lan };
+    return { name, mtu: out === 0 ? HOST_MTU : device?.up ? device.mtu : DORMANT, uplink, lan };
   });
   return { names, interfaces, outOf: (index) => outs.get(index) ?? 0 };
+}
+
+/** Has the interface what its role needs: an uplink an address, a LAN a route to its hosts? Else its flows wait for it. */
+function works(item: OutInterface, out: number, uplinks: readonly Uplink[], lans: readonly Lan[]): boolean {
+  if (item.uplink >= 0) return uplinks[item.uplink]!.addresses.length > 0;
+  return item.lan < 0 || lans.some((lan) => lan.out === out);
 }
 
 function findLans(

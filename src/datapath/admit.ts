@@ -349,7 +349,8 @@ function refused(engine: Engine, batch: Batch, i: number, verdict: number): void
   if (verdict === Verdict.FORWARD_SOURCE && engine.decision.rule !== 0) {
     engine.counters[ruleBase(engine.decision.rule) + RuleCounter.REFUSED]!++;
   }
-  if (verdict === Verdict.NO_ROUTE) replyError(engine, batch, i, IcmpType.UNREACHABLE, Unreachable.NET, 0);
+  if (verdict === Verdict.NO_ROUTE || verdict === Verdict.NOT_OURS)
+    replyError(engine, batch, i, IcmpType.UNREACHABLE, Unreachable.NET, 0);
   else if (verdict === Verdict.PORTS_EXHAUSTED || verdict === Verdict.HOST_LIMIT || verdict === Verdict.TABLE_FULL) {
     // RFC 5508 REQ-8: no resources. Only insiders are told.
     if (engine.policy.lanOf(batch.src[i]!)) replyError(engine, batch, i, IcmpType.UNREACHABLE, Unreachable.ADMIN, 0);

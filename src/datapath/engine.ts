@@ -24,7 +24,7 @@ export class Engine {
   readonly sweeper: Sweeper;
   policy: Policy;
   plan: Plan;
-  /** MTU by out interface. */
+  /** MTU by out interface; 0 = dormant, also for numbers that the plan does not know. */
   readonly mtus = new Int32Array(256);
   /** Written once a new flow. */
   readonly decision = new Decision();
@@ -48,7 +48,7 @@ export class Engine {
   setPlan(plan: Plan): void {
     this.policy = new Policy(plan);
     this.plan = plan;
-    this.mtus.fill(65_535);
+    this.mtus.fill(0);
     plan.interfaces.forEach((out, index) => {
       this.mtus[index] = out.mtu;
     });

@@ -7,6 +7,7 @@
  */
 import { OWNER_POOL } from '../contract/plan.js';
 import { Header, ROW_WORDS, Row, RowFlag } from '../contract/table-layout.js';
+import { Verdict } from '../contract/verdict.js';
 import { holdTime } from '../flow/expiry.js';
 import { protoIndex } from '../flow/mappings.js';
 import { Action } from '../policy/decide.js';
@@ -41,7 +42,16 @@ export class Redecision {
     const { rows } = engine.table;
     const at = row * ROW_WORDS;
     const proto = rows[at + Row.KIND]! & 0xff;
+    if (dormant(engine, rows[at + Row.RULE]!)) {
+      this.stayed++;
+      return;
+    }
     if (!sameAnswer(engine, at, proto)) {
+      // No route at all may be for a moment (a default route goes with its link); nothing can leave meanwhile.
+      if (engine.decision.verdict === Verdict.NO_ROUTE) {
+        this.stayed++;
+        return;
+      }
       engine.table.remove(row, now, holdTime(proto, engine.plan.timeouts));
       this.ended++;
       return;
@@ -57,6 +67,14 @@ export class Redecision {
     else this.moved++;
     rows[at + Row.RULE] = word;
   }
+}
+
+/**
+ * Is an interface of the row's away? Then routes and addresses that the decision would need are away with it: the row waits,
+ * sending nothing, and is decided when the interface is back (a plan of its own).
+ */
+function dormant(engine: Engine, rule: number): boolean {
+  return engine.mtus[(rule >>> 16) & 0xff] === 0 || engine.mtus[rule >>> 24] === 0;
 }
 
 /** Would the row be made again as it is? Leaves the new decision in engine.decision. */

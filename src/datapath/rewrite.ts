@@ -57,6 +57,10 @@ function rewriteOne(engine: Engine, batch: Batch, i: number, now: number): numbe
       return Verdict.TTL_EXPIRED;
     }
     const mtu = engine.mtus[out]!;
+    if (mtu === 0) {
+      replyError(engine, batch, i, IcmpType.UNREACHABLE, Unreachable.NET, 0);
+      return Verdict.NO_ROUTE;
+    }
     if (batch.len[i]! > mtu && (view.getUint16(off + Ipv4.FRAGMENT) & DF) !== 0 && wireBytes(batch, i) > mtu) {
       replyError(engine, batch, i, IcmpType.UNREACHABLE, Unreachable.TOO_BIG, mtu);
       return Verdict.TOO_BIG;

@@ -122,6 +122,7 @@ export class Policy {
    */
   decide(d: Decision, src: number, dst: number, sport: number, dport: number, index: number): void {
     d.action = Action.NONE;
+    d.verdict = Verdict.PENDING;
     d.rule = 0;
     d.sourceNat = false;
     d.staticPort = -1;
@@ -178,7 +179,7 @@ export class Policy {
       return;
     }
     if (forward.out === 0) {
-      d.verdict = Verdict.NO_ROUTE;
+      d.verdict = this.lanOf(forward.target)?.out === 0 ? Verdict.NO_ROUTE : Verdict.NOT_OURS;
       return;
     }
     d.action = Action.DNAT;
@@ -208,7 +209,7 @@ export class Policy {
     const out = this.#routes.lookup(dst);
     const uplink = out > 0 ? this.plan.interfaces[out]!.uplink : -1;
     if (uplink < 0) {
-      d.verdict = Verdict.NO_ROUTE;
+      d.verdict = out < 0 ? Verdict.NO_ROUTE : Verdict.NOT_OURS;
       return;
     }
     d.out0 = out;

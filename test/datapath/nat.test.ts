@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Filtering, Mapping } from '../../src/contract/plan.js';
+import { Redecision } from '../../src/datapath/reload.js';
 import { build, dissect, mssOption } from '../lib-packets.js';
-import { A, B, C, GATEWAY, OTHER, P, Rig, SERVER } from './rig.js';
+import { A, B, C, GATEWAY, makePlan, OTHER, P, Rig, SERVER } from './rig.js';
 
 const ACK = 0x10;
 const SYN = 2;
@@ -407,4 +408,25 @@ test('LAN to LAN is routed without rewrite, and answers too', () => {
   const out = only(rig.pass(tcp(A, 5, C, 80)));
   assert.deepEqual([out.src, out.sport, out.dst], [A, 5, C]);
   assert.equal(only(rig.pass(tcp(C, 80, A, 5, { flags: SYN | ACK, ack: 1001 }))).dst, A);
+});
+
+test('flows wait while an interface is away, and leave nothing', () => {
+  const rig = new Rig();
+  rig.pass(udp(A, 30001, SERVER, 9));
+  const away = makePlan({}, 2);
+  const down = {
+    ...away,
+    interfaces: away.interfaces.map((item, out) => (out === 1 ? { ...item, mtu: 0 } : item)),
+    routes: away.routes.slice(0, 2),
+  };
+  rig.engine.setPlan(down);
+  const gone = new Redecision(2);
+  while (!gone.step(rig.engine, rig.now / 1000));
+  assert.deepEqual([gone.stayed, gone.moved, gone.ended], [1, 0, 0]);
+  assert.deepEqual(dissect(rig.pass(udp(A, 30001, SERVER, 9))[0]!).type, 3, 'told: net unreachable');
+  rig.engine.setPlan(makePlan({}, 3));
+  const back = new Redecision(3);
+  while (!back.step(rig.engine, rig.now / 1000));
+  assert.deepEqual([back.stayed, back.ended], [1, 0]);
+  assert.equal(only(rig.pass(udp(SERVER, 9, P, 30001))).dst, A);
 });
