@@ -4,7 +4,7 @@ export default async function* report(events) {
   for await (const { type, data } of events) {
     if (type !== 'test:pass' && type !== 'test:fail') continue;
     if (data.details?.type === 'suite') continue; // its tests are counted
-    const name = `${data.file ? data.file.replace(/^.*\/dist\//, '') : ''} ${data.name}`.trim();
+    const name = `${data.file ? data.file.replace(/^.*\/(?=test\/)/, '') : ''} ${data.name}`.trim();
     if (data.skip !== undefined || data.todo !== undefined) seen.skipped.push(name);
     else if (type === 'test:pass') seen.pass++;
     else {

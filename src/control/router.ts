@@ -36,6 +36,7 @@ import {
   setupTun,
   type Tun,
   verifySteering,
+  verifyTun,
   type WorldWatch,
   watchWorld,
 } from '../host/index.js';
@@ -295,17 +296,19 @@ export class Router {
     return flows;
   }
 
-  /** Puts back what somebody else took away (a `tc qdisc del` by hand, a network manager). */
+  /** Puts back what somebody else took away (a `tc qdisc del` by hand, a network manager, a write to ip_forward). */
   #verify(): Promise<void> {
     return this.#exclusive(async () => {
       if (this.phase !== 'ready' || !this.#tun || !this.#steering) return;
       try {
+        const changed = verifyTun(this.#nl, this.#tun, this.#journal);
+        if (changed.length > 0) this.#log.warn(`somebody changed the TUN; putting it back: ${changed.join('; ')}`);
         const missing = verifySteering(this.#nl, this.#steering, this.#journal);
         if (missing.length === 0) return;
         this.#log.warn(`somebody changed the steering; putting it back: ${missing.join('; ')}`);
         this.#steer();
       } catch (error) {
-        this.#log.error({ err: error }, 'cannot check the steering');
+        this.#log.error({ err: error }, 'cannot check TUN and steering');
       }
     });
   }

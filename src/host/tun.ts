@@ -37,6 +37,13 @@ export const TUN_QUEUE_LENGTH = 2000;
 /** 192.0.0.8: "an IPv4 source that is not an address of anybody" (RFC 7600). */
 const DUMMY_ADDRESS = ipv4Number('192.0.0.8');
 
+/** net.ipv4.conf.TUN.…; why: see the head. */
+const SETTINGS: readonly (readonly [setting: string, value: string])[] = [
+  ['forwarding', '1'],
+  ['accept_local', '1'],
+  ['rp_filter', '0'],
+];
+
 export interface TunOptions {
   readonly name: string;
   /** Queues to open: one per worker. */
@@ -80,6 +87,24 @@ export function setupTun(nl: Netlink, options: TunOptions, journal: Journal): Tu
     for (const fd of fds) native.closeFd(fd);
     throw error;
   }
+}
+
+/**
+ * Puts back what somebody changed on the device meanwhile: a write to net.ipv4.ip_forward, by whomever, reaches the
+ * `forwarding` of every device, and a reload of sysctl.conf may turn strict reverse path filtering on again. Returns what
+ * was found changed.
+ */
+export function verifyTun(nl: Netlink, tun: Pick<Tun, 'name' | 'index'>, journal: Journal): string[] {
+  const device = findLink(nl, tun.index);
+  if (!device) return []; // the workers notice, and get a new one
+  const changed = SETTINGS.map(([setting, value]) => ({ path: confPath(device.name, setting), value }))
+    .filter(({ path, value }) => readSysctl(path) !== value)
+    .map(({ path }) => `${path} is ${readSysctl(path)}`);
+  const all = confPath('all', 'rp_filter');
+  if (readSysctl(all) === '1') changed.push(`${all} is 1`);
+  if (!device.up) changed.push(`${device.name} is down`);
+  if (changed.length > 0) configure(nl, journal, device);
+  return changed;
 }
 
 function checkAdoptable({ name, kind, data }: Link): void {
@@ -126,9 +151,7 @@ function noteDevice(journal: Journal, device: Link, existing: Link | undefined):
 function configure(nl: Netlink, journal: Journal, device: Link): void {
   const noIpv6 = confPath(device.name, 'disable_ipv6', 'ipv6');
   if (sysctlExists(noIpv6)) setSysctl(journal, noIpv6, '1', device);
-  setConf(journal, device, 'forwarding', '1');
-  setConf(journal, device, 'accept_local', '1');
-  setConf(journal, device, 'rp_filter', '0');
+  for (const [setting, value] of SETTINGS) setConf(journal, device, setting, value);
   relaxReversePath(nl, journal, device);
   setLink(nl, device.index, { up: true, mtu: TUN_MTU, txqueuelen: TUN_QUEUE_LENGTH });
 }

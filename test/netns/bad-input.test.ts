@@ -135,6 +135,19 @@ describe('a world that changes', () => {
     await eventually('the router works again', works, 30);
   });
 
+  test('somebody turns ip_forward on and off, strict rp_filter on, the TUN down: it is put right', async () => {
+    const { tun } = await stage.daemon.json<{ tun: string }>('status');
+    const { router } = stage;
+    // A write to ip_forward reaches `forwarding` of every interface, the TUN's too.
+    router.ns.sysctl('net.ipv4.ip_forward=1');
+    router.ns.sysctl('net.ipv4.ip_forward=0');
+    await eventually('works after ip_forward', works, 30);
+    router.ns.sysctl('net.ipv4.conf.all.rp_filter=1');
+    await eventually('works after rp_filter', works, 30);
+    router.ns.ip(`link set ${tun} down`);
+    await eventually('works after link down', works, 30);
+  });
+
   test('the TUN device is deleted: it comes back', async () => {
     const { tun } = await stage.daemon.json<{ tun: string }>('status');
     stage.router.ns.ip(`link del ${tun}`);

@@ -36,6 +36,13 @@ describe('REQ-41 no private address on the uplink, captured on its wire', () => 
   });
   after(() => Promise.all(stages.map((each) => each.lab.close())));
 
+  test('the witness is able to see one: a kernel that routes without NAT leaks', async () => {
+    stage.router.ns.sysctl('net.ipv4.ip_forward=1');
+    const capture = await Capture.start(stage.inet, 'wan', PRIVATE);
+    await stage.a.tryAsk('udp', { to: INTERNET.one, port: 7, seconds: 0.1 });
+    assert.ok((await capture.stop()).length > 0);
+  });
+
   test('before, start, run, reload, stop, after', async () => {
     const { daemon, inet } = stage;
     const capture = await Capture.start(inet, 'wan', PRIVATE);

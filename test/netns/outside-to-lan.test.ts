@@ -1,20 +1,26 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { ACK, ipv4, macOf, SYN, sendRaw, tcp, udp } from './packet.js';
-import { assertWorks, Capture, INTERNET, LAN, P, raise, type Stage } from './stage.js';
+import { assertWorks, Capture, INTERNET, LAN, P, prepare, type Stage } from './stage.js';
 
 describe("REQ-66 nothing from the uplink's wire reaches a LAN address directly", () => {
   let stage: Stage;
   before(async () => {
-    stage = await raise();
+    stage = await prepare();
     // A neighbour on the provider's wire that knows where the LAN is.
     stage.inet.ip(`route add ${LAN.subnet} via ${P}`);
   });
   after(() => stage?.lab.close());
 
+  test('the witness is able to see one: without the router, a kernel with ip_forward=1 lets them in', async () => {
+    stage.router.ns.sysctl('net.ipv4.ip_forward=1');
+    assert.equal(await stage.one.tryAsk('tcp', { to: LAN.a, port: 10_007, seconds: 2 }), 'client-a');
+  });
+
   for (const forward of [0, 1])
     test(`ip_forward=${forward}`, async () => {
       stage.router.ns.sysctl(`net.ipv4.ip_forward=${forward}`);
+      await stage.daemon.up();
       // The address of a client that has flows, and one that has none; a port that is forwarded, and one that is not.
       await assertWorks(stage);
       const arrived = await Capture.start(stage.a.ns, 'eth0', `dst host ${LAN.a} and not arp`);
@@ -40,10 +46,12 @@ describe("REQ-66 nothing from the uplink's wire reaches a LAN address directly",
       assert.deepEqual(await arrived.stop(), []);
       assert.deepEqual(await onBridge.stop(), []);
       await assertWorks(stage);
+      assert.equal(await stage.daemon.stop(), 0);
     });
 
   test('what is not for P is not sent back out of the uplink (ip_forward=0)', async () => {
     stage.router.ns.sysctl('net.ipv4.ip_forward=0');
+    await stage.daemon.up();
     const back = await Capture.start(stage.inet, 'wan', `ip and ether src ${await macOf(stage.router.ns, 'vmbr0')}`);
     const router = await macOf(stage.router.ns, 'vmbr0');
     const dst = INTERNET.one;

@@ -1,12 +1,19 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { assertWorks, Capture, raise, type Stage, THIRD } from './stage.js';
+import { assertWorks, Capture, prepare, type Stage, THIRD } from './stage.js';
 
 let stage: Stage;
 before(async () => {
-  stage = await raise(undefined, { third: true });
+  stage = await prepare(undefined, { third: true });
 });
 after(() => stage?.lab.close());
+
+test('the witness is able to see one: without the router, a kernel with ip_forward=1 routes between them', async () => {
+  stage.router.ns.sysctl('net.ipv4.ip_forward=1');
+  assert.equal(await stage.a.tryAsk('tcp', { to: THIRD.host, port: 7, seconds: 2 }), 'stranger');
+  stage.router.ns.sysctl('net.ipv4.ip_forward=0');
+  await stage.daemon.up();
+});
 
 test('another private bridge of the host sees no packet from a VM', async () => {
   const arrived = await Capture.start(stage.third!.ns, 'eth0', 'ip');
