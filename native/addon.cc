@@ -62,6 +62,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   ExportMemory(env, exports);
   ExportNetlink(env, exports);
   ExportChecksum(env, exports);
+  ExportNotify(env, exports);
   return exports;
 }
 

@@ -103,6 +103,10 @@ export interface Native {
   // -- checksum.cc --
   /** Folded, un-complemented ones' complement sum (big-endian words) of bytes[off…off+len), plus `initial`. */
   checksum(bytes: Uint8Array, off: number, len: number, initial: number): number;
+
+  // -- notify.cc --
+  /** One datagram to the unix socket `path` ("@name" = abstract), the descriptors `fds` with it. Never waits: EAGAIN when the reader is slow. */
+  notifySend(path: string, text: string, fds: readonly number[]): void;
 }
 
 const require = createRequire(import.meta.url);
