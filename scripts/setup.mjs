@@ -14,7 +14,15 @@ export const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 
 /** Where programs are looked for: Debian keeps ip and tc in /usr/sbin; build/tools holds what was unpacked, not installed. */
 const TOOLS = join(root, 'build', 'tools');
-export const PATH = [`${TOOLS}/usr/bin`, process.env.PATH, '/usr/sbin', '/sbin', '/usr/bin', '/bin'].join(':');
+export const PATH = [
+  `${TOOLS}/usr/bin`,
+  `${TOOLS}/usr/sbin`,
+  process.env.PATH,
+  '/usr/sbin',
+  '/sbin',
+  '/usr/bin',
+  '/bin',
+].join(':');
 
 /** Program → Debian package, by what needs it. */
 const BUILD = { 'g++': 'g++', make: 'make', python3: 'python3' };
@@ -28,7 +36,15 @@ const DEMO = {
   iperf3: 'iperf3',
 };
 const BENCH = { ...DEMO, nft: 'nftables' };
-const TEST = { ...BENCH, tc: 'iproute2', tcpdump: 'tcpdump', ss: 'iproute2', curl: 'curl', git: 'git' };
+const TEST = {
+  ...BENCH,
+  ethtool: 'ethtool',
+  tc: 'iproute2',
+  tcpdump: 'tcpdump',
+  ss: 'iproute2',
+  curl: 'curl',
+  git: 'git',
+};
 const NEEDS = { build: BUILD, demo: { ...BUILD, ...DEMO }, bench: { ...BUILD, ...BENCH }, test: { ...BUILD, ...TEST } };
 
 export function has(program) {
@@ -83,25 +99,36 @@ export function systemPackages(purpose) {
 }
 
 /**
- * promtool, the judge of /metrics. Debian has it only inside the package `prometheus`, whose installation would start a
- * server on this machine: so the package is fetched and unpacked into build/tools, which needs no root either.
+ * Judges that Debian ships inside packages whose installation would start a server on this machine: coturn and nginx for the
+ * NAT tests, prometheus for its promtool. They are fetched and unpacked into build/tools, which starts nothing and needs no root.
  */
-function promtool() {
-  if (has('promtool')) return;
-  const hint = 'the tests judge /metrics with it; on Debian it is part of the package "prometheus"';
-  if (!has('apt-get') || !has('dpkg-deb')) fail(`missing: promtool: ${hint}`);
-  say('unpacking promtool into build/tools');
+const UNPACKED = {
+  promtool: { name: 'prometheus', why: 'the tests judge /metrics with it' },
+  turnserver: { name: 'coturn', why: 'the tests judge mapping and filtering with it' },
+  nginx: { name: 'nginx', why: 'the tests judge a thousand connections with it' },
+  wrk: { name: 'wrk', why: 'the tests judge a thousand connections with it' },
+};
+
+function unpacked() {
+  const missing = Object.entries(UNPACKED).filter(([program]) => !has(program));
+  if (missing.length === 0) return;
+  const hint = missing.map(([program, { name, why }]) => `${program} (${why}; Debian's package ${name})`).join(', ');
+  if (!has('apt-get') || !has('dpkg-deb')) fail(`missing: ${hint}`);
+  const names = missing.map(([, { name }]) => name);
+  say(`unpacking ${names.join(', ')} into build/tools`);
   const dir = mkdtempSync(join(tmpdir(), 'tungate-setup-'));
   try {
-    const fetch = () =>
-      spawnSync('apt-get', ['download', '-q', 'prometheus'], { cwd: dir, stdio: 'ignore' }).status === 0;
+    // With the libraries that this machine lacks; nothing is installed, so the lock of dpkg is not needed.
+    const options = ['-o', 'Debug::NoLocking=1', '-o', `Dir::Cache::archives=${dir}`];
+    const argv = ['install', '--download-only', '-y', '-q', '--no-install-recommends', ...options, ...names];
+    const fetch = () => spawnSync('apt-get', argv, { stdio: 'ignore' }).status === 0;
     if (!fetch()) {
       if (process.getuid() === 0) spawnSync('apt-get', ['update'], { stdio: 'ignore' });
-      if (!fetch()) fail(`missing: promtool, and "apt-get download prometheus" failed: ${hint}`);
+      if (!fetch()) fail(`"apt-get install --download-only ${names.join(' ')}" failed; missing: ${hint}`);
     }
     mkdirSync(TOOLS, { recursive: true });
-    const deb = readdirSync(dir).find((name) => name.endsWith('.deb'));
-    step(['dpkg-deb', '-x', join(dir, deb), TOOLS]);
+    const debs = readdirSync(dir).filter((name) => name.endsWith('.deb'));
+    for (const deb of debs) step(['dpkg-deb', '-x', join(dir, deb), TOOLS]);
   } finally {
     rmSync(dir, { recursive: true, force: true });
   }
@@ -140,7 +167,7 @@ export function setup(purpose) {
   checkNode();
   systemPackages(purpose);
   npmPackages();
-  if (purpose === 'test') promtool();
+  if (purpose === 'test') unpacked();
   build();
 }
 
