@@ -11,9 +11,9 @@
 import type { Batch } from '../batch.js';
 import { Counter, RuleCounter, ruleBase } from '../contract/counters.js';
 import { Filtering, Mapping, Proto } from '../contract/plan.js';
-import { MappingKind, ROW_WORDS, Row, RowFlag, STATE_MASK, STATE_SHIFT, State } from '../contract/table-layout.js';
+import { MappingKind, ROW_WORDS, Row, RowFlag } from '../contract/table-layout.js';
 import { VERDICTS, Verdict } from '../contract/verdict.js';
-import { holdTime, lifetime } from '../flow/expiry.js';
+import { lifetime } from '../flow/expiry.js';
 import { protoIndex } from '../flow/mappings.js';
 import { flowDelta } from '../flow/table.js';
 import { tcpBirth } from '../flow/tcp-state.js';
@@ -21,8 +21,8 @@ import { Action } from '../policy/decide.js';
 import { Icmp, IcmpType, isIcmpReply, Unreachable } from '../wire/icmp.js';
 import { IPPROTO } from '../wire/ipv4.js';
 import { ACK, FIN, RST, SYN } from '../wire/tcp.js';
+import { claimPort, end, reclaim } from './claim.js';
 import type { Engine } from './engine.js';
-import { laterFragment } from './fragment.js';
 import { icmpError } from './icmp.js';
 import { Flag, NO_TUPLE, TCP_FLAGS_SHIFT } from './parse.js';
 import { replyError } from './reply.js';
@@ -30,8 +30,6 @@ import { UNANSWERED_SECONDS } from './rewrite.js';
 
 /** Tries to find a port that endpoint-dependent flows, or a client with a taken source port, can share. */
 const PORT_TRIES = 64;
-/** Closed flows that give way for one new one, at most: a bounded pause. */
-const RECLAIM_TRIES = 256;
 const DROPS = Uint8Array.from(VERDICTS, (v) => (v.fate === 'drop' ? 1 : 0));
 
 /** Gives every pending slot in [from, count) that has no handle either a handle or a verdict. */
@@ -46,7 +44,8 @@ export function admit(engine: Engine, batch: Batch, from: number, now: number): 
 function admitOne(engine: Engine, batch: Batch, i: number, now: number): number {
   const flags = batch.flags[i]!;
   if ((flags & NO_TUPLE) !== 0) {
-    if ((flags & Flag.LATER_FRAGMENT) !== 0) return laterFragment(engine, batch, i, now);
+    // Its first fragment may be in this batch: rewrite, which goes in order, asks.
+    if ((flags & Flag.LATER_FRAGMENT) !== 0) return Verdict.PENDING;
     if ((flags & Flag.ICMP_ERROR) !== 0) return icmpError(engine, batch, i, now);
     return engine.policy.isHost(batch.dst[i]!) ? Verdict.PUNT : Verdict.ICMP_TYPE;
   }
@@ -150,8 +149,7 @@ function sourceNat(engine: Engine, index: number, remote: number, remotePort: nu
   }
   if (mapping < 0) {
     if (plan.perHost > 0 && mappings.countOfHost(f.src0, index) >= plan.perHost) return Verdict.HOST_LIMIT;
-    let port = claim(engine, address, index, x);
-    while (port < 0 && reclaim(engine, now)) port = claim(engine, address, index, x);
+    const port = claimPort(engine, address, index, x, now);
     if (port < 0) return Verdict.PORTS_EXHAUSTED;
     mapping = mappings.create(f.proto, f.src0, x, address, port, MappingKind.ENDPOINT_INDEPENDENT, d.filtering, d.rule);
     if (mapping < 0) {
@@ -221,10 +219,13 @@ function toPool(engine: Engine, index: number, now: number): number {
   const { table, decision: d, newFlow: f, policy } = engine;
   const { mappings } = table;
   const mapping = mappings.findOutside(f.proto, f.dst0, f.ports0 & 0xffff);
-  if (mapping < 0 || mappings.isHeld(mapping) || mappings.isShared(mapping)) return Verdict.NO_MAPPING;
+  if (mapping < 0 || mappings.isShared(mapping)) return Verdict.NO_MAPPING;
+  // Without a flow of its own it is open only for whom a helper expects (help.ts).
+  const expected = mappings.expects(mapping, f.src0, now);
+  if (mappings.isHeld(mapping) && !expected) return Verdict.NO_MAPPING;
   const filtering = mappings.filteringOf(mapping);
   // Filtering is against strangers outside; a LAN host could speak to the inside address as well.
-  if (!d.sourceNat && filtering !== Filtering.ENDPOINT_INDEPENDENT) {
+  if (!d.sourceNat && !expected && filtering !== Filtering.ENDPOINT_INDEPENDENT) {
     const permitted = filtering === Filtering.ADDRESS_DEPENDENT && mappings.hasSentTo(mapping, f.src0);
     if (!permitted) return Verdict.FILTERED;
   }
@@ -239,6 +240,7 @@ function toPool(engine: Engine, index: number, now: number): number {
   if (verdict !== Verdict.PENDING) return verdict;
   f.flags &= ~RowFlag.FORWARD;
   if (!d.sourceNat) f.mapping = mapping + 1;
+  else if (expected) mappings.arrived(mapping);
   return Verdict.PENDING;
 }
 
@@ -312,36 +314,6 @@ function abandon(engine: Engine, verdict: number, now: number): number {
     mappings.end(mapping);
   }
   return verdict;
-}
-
-function claim(engine: Engine, address: number, index: number, wanted: number): number {
-  const { ports } = engine.table.mappings;
-  const before = ports.changed;
-  const port = ports.claim(address, index, wanted, engine.plan.parity);
-  engine.counters[Counter.PORTS_CHANGED]! += ports.changed - before;
-  return port;
-}
-
-/** Ends the oldest fully closed TCP flow. False when there is none (among the next RECLAIM_TRIES entries). */
-function reclaim(engine: Engine, now: number): boolean {
-  const { closed, table } = engine;
-  for (let tries = 0; tries < RECLAIM_TRIES && closed.length > 0; tries++) {
-    const row = closed.row();
-    const at = row * ROW_WORDS;
-    const live = table.rows[at] === closed.generation() && (table.rows[at]! & 1) !== 0;
-    closed.shift();
-    const state = (table.rows[at + Row.KIND]! >>> STATE_SHIFT) & STATE_MASK;
-    if (!live || (state !== State.TIME_WAIT && state !== State.CLOSE)) continue;
-    end(engine, row, now);
-    return true;
-  }
-  return false;
-}
-
-function end(engine: Engine, row: number, now: number): void {
-  const proto = engine.table.rows[row * ROW_WORDS + Row.KIND]! & 0xff;
-  engine.table.remove(row, now, holdTime(proto, engine.plan.timeouts));
-  engine.counters[Counter.FLOWS_ENDED]!++;
 }
 
 /** What a refused sender is told, and the rule's counter. */

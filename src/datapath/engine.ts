@@ -2,17 +2,22 @@
  * What the stages share: the flow table, the plan made ready, counters, fragments. One engine a worker; it owns no clock
  * and no link.
  */
+import { randomFillSync } from 'node:crypto';
 import { Counter } from '../contract/counters.js';
 import type { Plan } from '../contract/plan.js';
 import { ClosedQueue } from '../flow/closed-queue.js';
 import { Sweeper } from '../flow/expiry.js';
 import { Fragments } from '../flow/fragments.js';
+import { hashTuple } from '../flow/hash.js';
 import { type FlowTable, NewFlow } from '../flow/table.js';
 import { Decision, Policy } from '../policy/decide.js';
+import { Help } from './help.js';
 
 /** ICMP errors a second, and at once (RFC 1812 §4.3.2.8 asks for a limit; these are one worker's). */
 const ICMP_RATE = 1000;
 const ICMP_BURST = 200;
+/** Counters of IP ids; a power of two. */
+const ID_COUNTERS = 2048;
 /** Closed TCP flows remembered in order. */
 const CLOSED_SLOTS = 65_536;
 
@@ -29,8 +34,15 @@ export class Engine {
   /** Written once a new flow. */
   readonly decision = new Decision();
   readonly newFlow = new NewFlow();
-  /** IP id of packets that the engine writes. */
-  nextId = 1;
+  readonly help = new Help();
+  /** Any control connection may be there that a helper reads; all that a packet asks where none is switched on. */
+  helping = false;
+  /** 1 for out interfaces that are uplinks. */
+  readonly uplinkOuts = new Uint8Array(256);
+  /** Next IP ids by destination and protocol (hashed); `idStep` and `idOffset` keep several workers' ids apart. */
+  readonly #ids = new Int32Array(ID_COUNTERS);
+  idStep = 1;
+  idOffset = 0;
   #icmpTokens = ICMP_BURST;
   #icmpFilled = 0;
 
@@ -41,6 +53,7 @@ export class Engine {
     this.sweeper = new Sweeper(table);
     this.policy = new Policy(plan);
     this.plan = plan;
+    randomFillSync(this.#ids);
     this.setPlan(plan);
   }
 
@@ -49,12 +62,23 @@ export class Engine {
     this.policy = new Policy(plan);
     this.plan = plan;
     this.mtus.fill(0);
+    this.uplinkOuts.fill(0);
     plan.interfaces.forEach((out, index) => {
       this.mtus[index] = out.mtu;
+      this.uplinkOuts[index] = out.uplink >= 0 ? 1 : 0;
     });
     this.table.lock.acquire();
     this.table.mappings.ports.setPlan(plan);
+    this.helping = this.help.setPlan(plan, this.table);
     this.table.lock.release();
+  }
+
+  /** First of `count` IP ids in a row that no other packet to `remote` has had for 2^16 / idStep packets (RFC 6864). */
+  takeIds(remote: number, proto: number, count: number): number {
+    const at = hashTuple(this.table.hash, remote, 0, 0, proto) & (ID_COUNTERS - 1);
+    const turn = this.#ids[at]!;
+    this.#ids[at] = (turn + count) | 0;
+    return (Math.imul(turn, this.idStep) + this.idOffset) & 0xffff;
   }
 
   /** May an ICMP error be sent now? Counts the refusal. `millis`: the batch's clock. */

@@ -4,40 +4,51 @@
 import type { Batch } from '../batch.js';
 import { Counter } from '../contract/counters.js';
 import { Verdict } from '../contract/verdict.js';
-import { headerBytes, Ipv4 } from '../wire/ipv4.js';
+import { headerBytes, Ipv4, MF, OFFSET_MASK } from '../wire/ipv4.js';
 import type { Engine } from './engine.js';
 import { Flag } from './parse.js';
 
-/** Key half that tells datagrams between two hosts apart. */
-function idProto(batch: Batch, i: number): number {
+/** Key half that tells datagrams between two hosts apart: IP id << 16 | protocol. */
+export function fragmentKey(batch: Batch, i: number): number {
   return (batch.view.getUint16(batch.off[i]! + Ipv4.ID) << 16) | batch.proto[i]!;
 }
 
 /** A later fragment: follows its first if that is known, else waits for it. Returns its verdict, PENDING with a handle to follow. */
 export function laterFragment(engine: Engine, batch: Batch, i: number, now: number): number {
   const { fragments } = engine;
-  const key = idProto(batch, i);
-  if (fragments.lookup(batch.src[i]!, batch.dst[i]!, key, now)) {
-    follow(engine, batch, i);
-    return fragments.handle < 0 ? fragments.verdict : Verdict.PENDING;
+  const key = fragmentKey(batch, i);
+  if (!fragments.lookup(batch.src[i]!, batch.dst[i]!, key, now)) {
+    fragments.hold(batch.src[i]!, batch.dst[i]!, key, batch.data, batch.off[i]!, batch.len[i]!, now);
+    return Verdict.HELD;
   }
-  fragments.hold(batch.src[i]!, batch.dst[i]!, key, batch.data, batch.off[i]!, batch.len[i]!, now);
-  return Verdict.HELD;
+  if (fragments.handle < 0) return fragments.verdict;
+  return follow(engine, batch, i);
+}
+
+/** Is this first fragment one that we know already, of a datagram that is not complete? Then it overlaps. */
+export function repeatsFirst(engine: Engine, batch: Batch, i: number, key: number, now: number): boolean {
+  const { fragments } = engine;
+  return fragments.lookup(batch.src[i]!, batch.dst[i]!, key, now) && fragments.handle >= 0 && !fragments.complete();
 }
 
 /**
  * A first fragment has its verdict: remembers it for those that follow, and releases those that came before it. They are
- * appended to the batch, pending, and the stage that called goes on with them.
+ * appended to the batch, pending, and the stage that called goes on with them. `key` is what fragmentKey said before the
+ * packet was rewritten.
  */
-export function firstFragment(engine: Engine, batch: Batch, i: number, now: number): void {
+export function firstFragment(engine: Engine, batch: Batch, i: number, key: number, now: number): void {
   const { fragments } = engine;
+  const { view } = batch;
   const src = batch.src[i]!;
   const dst = batch.dst[i]!;
-  const key = idProto(batch, i);
   const verdict = batch.verdict[i]!;
   // A fragment that was decided but not sent (TTL, MTU) leaves nothing for the others to follow but its verdict.
   const handle = verdict === Verdict.FORWARD ? batch.handle[i]! : -1;
-  fragments.remember(src, dst, key, handle, batch.generation[i]!, verdict, now + engine.plan.timeouts.fragment);
+  const generation = batch.generation[i]!;
+  const until = now + engine.plan.timeouts.fragment;
+  const newId = view.getUint16(batch.off[i]! + Ipv4.ID);
+  const bytes = batch.off[i]! + batch.len[i]! - batch.l4[i]!;
+  fragments.remember(src, dst, key, handle, generation, verdict, until, newId, bytes);
   engine.counters[Counter.FRAGMENTS]!++;
   if (fragments.held === 0) return;
   for (let at = fragments.findHeld(src, dst, key, 0); at >= 0; at = fragments.findHeld(src, dst, key, at + 1)) {
@@ -50,17 +61,25 @@ export function firstFragment(engine: Engine, batch: Batch, i: number, now: numb
     fragments.take(at, batch.data, off);
     batch.src[slot] = src;
     batch.dst[slot] = dst;
-    batch.ports[slot] = 0;
     batch.proto[slot] = batch.proto[i]!;
-    batch.l4[slot] = off + headerBytes(batch.view, off);
+    batch.l4[slot] = off + headerBytes(view, off);
     batch.flags[slot] = Flag.LATER_FRAGMENT;
-    batch.handle[slot] = handle;
-    batch.generation[slot] = batch.generation[i]!;
-    batch.verdict[slot] = handle < 0 ? verdict : Verdict.PENDING;
+    fragments.handle = handle;
+    fragments.generation = generation;
+    fragments.newId = newId;
+    batch.verdict[slot] = handle < 0 ? verdict : follow(engine, batch, slot);
   }
 }
 
-function follow(engine: Engine, batch: Batch, i: number): void {
-  batch.handle[i] = engine.fragments.handle;
-  batch.generation[i] = engine.fragments.generation;
+/** A later fragment goes where `fragments` says, with the first one's new id (in `ports`), unless it overlaps. */
+function follow(engine: Engine, batch: Batch, i: number): number {
+  const { fragments } = engine;
+  const fragment = batch.view.getUint16(batch.off[i]! + Ipv4.FRAGMENT);
+  const from = (fragment & OFFSET_MASK) << 3;
+  const bytes = batch.off[i]! + batch.len[i]! - batch.l4[i]!;
+  if (!fragments.cover(from, bytes, (fragment & MF) === 0)) return Verdict.FRAGMENT_INVALID;
+  batch.handle[i] = fragments.handle;
+  batch.generation[i] = fragments.generation;
+  batch.ports[i] = fragments.newId;
+  return Verdict.PENDING;
 }

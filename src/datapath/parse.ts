@@ -128,10 +128,10 @@ function offloadFlags(v: DataView, vnet: number, proto: number, header: number, 
   if ((v.getUint8(vnet + Vnet.FLAGS) & NEEDS_CSUM) !== 0) {
     const start = v.getUint16(vnet + Vnet.CSUM_START, true);
     const offset = v.getUint16(vnet + Vnet.CSUM_OFFSET, true);
-    if (proto === IPPROTO.TCP || proto === IPPROTO.UDP) {
-      if (start !== header || offset !== (proto === IPPROTO.TCP ? Tcp.CHECKSUM : Udp.CHECKSUM)) return -1;
-      result = Flag.PARTIAL;
-    }
+    // A guest chooses these: with any other place, or protocol, the kernel would write a sum where we have written an address.
+    const field = proto === IPPROTO.TCP ? Tcp.CHECKSUM : proto === IPPROTO.UDP ? Udp.CHECKSUM : -1;
+    if (start !== header || offset !== field) return -1;
+    result = Flag.PARTIAL;
   }
   const gso = v.getUint8(vnet + Vnet.GSO_TYPE) & ~GSO_ECN;
   if (gso === Gso.NONE) return result;
@@ -145,7 +145,8 @@ function l4Bytes(batch: Batch, v: DataView, i: number): number {
   return batch.proto[i] === IPPROTO.TCP ? tcpHeaderBytes(v, batch.l4[i]!) : UDP_BYTES;
 }
 
-function segmentsOf(batch: Batch, v: DataView, i: number): number {
+/** Packets on the wire that a GSO packet becomes. */
+export function segmentsOf(batch: Batch, v: DataView, i: number): number {
   const off = batch.off[i]!;
   const payload = off + batch.len[i]! - batch.l4[i]! - l4Bytes(batch, v, i);
   return Math.max(1, Math.ceil(payload / v.getUint16(off - VNET_BYTES + Vnet.GSO_SIZE, true)));

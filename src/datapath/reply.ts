@@ -32,7 +32,7 @@ export function replyError(engine: Engine, batch: Batch, i: number, type: number
   const l4 = at + IPV4_BYTES;
   const length = IPV4_BYTES + ICMP_BYTES + quoted;
   const from = sourceFor(engine, src, batch.dst[i]!);
-  const id = (engine.nextId = (engine.nextId + 1) & 0xffff);
+  const id = engine.takeIds(src, IPPROTO.ICMP, 1);
   // RFC 1812 §4.3.2.5: precedence 6 (internetwork control).
   writeIpv4(data, view, at, { src: from, dst: src, proto: IPPROTO.ICMP, length, id, tos: 0xc0 });
   view.setUint8(l4 + Icmp.TYPE, type);

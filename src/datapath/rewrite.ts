@@ -17,8 +17,9 @@ import { DF, IPPROTO, Ipv4 } from '../wire/ipv4.js';
 import { mssAt, RST, SYN, Tcp, tcpHeaderBytes, windowScale } from '../wire/tcp.js';
 import { Udp } from '../wire/udp.js';
 import type { Engine } from './engine.js';
-import { firstFragment } from './fragment.js';
-import { Flag, TCP_FLAGS_SHIFT, wireBytes } from './parse.js';
+import { firstFragment, fragmentKey, laterFragment, repeatsFirst } from './fragment.js';
+import { acknowledge, announce } from './help.js';
+import { Flag, segmentsOf, TCP_FLAGS_SHIFT, wireBytes } from './parse.js';
 import { replyError } from './reply.js';
 
 /** A UDP flow that its inside host has not answered yet lives this long at most. */
@@ -27,13 +28,32 @@ const DNS_PORT = 53;
 /** IPv4 and TCP header without options: what an MSS leaves of an MTU (RFC 6691). */
 const MSS_HEADERS = 40;
 
-/** Rewrites every pending slot that has a flow; also the fragments that a first one releases (they are appended). */
+/**
+ * Rewrites every pending slot: those with a flow, and later fragments, which find theirs only now that the first ones before
+ * them are done; also the fragments that a first one releases (they are appended).
+ */
 export function rewrite(engine: Engine, batch: Batch, from: number, now: number): void {
   const { verdict, handle, flags } = batch;
   for (let i = from; i < batch.count; i++) {
-    if (verdict[i] === Verdict.PENDING && handle[i]! >= 0) verdict[i] = rewriteOne(engine, batch, i, now);
-    if ((flags[i]! & Flag.FIRST_FRAGMENT) !== 0) firstFragment(engine, batch, i, now);
+    if ((flags[i]! & Flag.FIRST_FRAGMENT) !== 0) rewriteFirst(engine, batch, i, now);
+    else if (verdict[i] === Verdict.PENDING) {
+      if (handle[i]! < 0) verdict[i] = laterFragment(engine, batch, i, now);
+      if (verdict[i] === Verdict.PENDING) verdict[i] = rewriteOne(engine, batch, i, now);
+    }
   }
+}
+
+/** A first fragment, and what its datagram's other fragments need to know of it. */
+function rewriteFirst(engine: Engine, batch: Batch, i: number, now: number): void {
+  const key = fragmentKey(batch, i);
+  if (batch.verdict[i] === Verdict.PENDING) {
+    if (repeatsFirst(engine, batch, i, key, now)) {
+      batch.verdict[i] = Verdict.FRAGMENT_INVALID;
+      return;
+    }
+    batch.verdict[i] = rewriteOne(engine, batch, i, now);
+  }
+  firstFragment(engine, batch, i, key, now);
 }
 
 function rewriteOne(engine: Engine, batch: Batch, i: number, now: number): number {
@@ -77,16 +97,43 @@ function rewriteOne(engine: Engine, batch: Batch, i: number, now: number): numbe
   ) {
     return Verdict.NO_MAPPING;
   }
+  const helped = engine.helping && proto === IPPROTO.TCP && !later && engine.help.of(rows, at) !== 0;
+  if (helped) acknowledge(engine, batch, i);
   const kind = nextKind(engine, batch, i, at, later);
   refresh(engine, at, side, kind, proto, flags, now);
   count(engine, at, side, kind, rule & 0xffff, batch.len[i]!);
 
   const l4 = batch.l4[i]!;
+  if (helped) {
+    const verdict = announce(engine, batch, i, engine.mtus[out]!, now);
+    if (verdict !== Verdict.PENDING) return verdict;
+  }
   if ((kind & RowFlag.PLAIN) === 0) translate(rows, at, side, view, off, l4, proto, flags);
   if (((flags >>> TCP_FLAGS_SHIFT) & SYN) !== 0 && !later) {
     clampMss(view, l4, Math.min(engine.mtus[out]!, engine.mtus[back]!) - MSS_HEADERS, (flags & Flag.PARTIAL) !== 0);
   }
+  if (later) setId(view, off, batch.ports[i]!);
+  else if (engine.uplinkOuts[out] !== 0 && (kind & RowFlag.PLAIN) === 0) freshId(engine, batch, i, at, side);
   return Verdict.FORWARD;
+}
+
+/**
+ * A new IP id for what leaves by an uplink and may be fragmented: two inside hosts behind one address must not use one id
+ * towards one destination (RFC 6864 §5.3). A GSO packet takes as many as it has segments. Where DF is set the id means nothing.
+ */
+function freshId(engine: Engine, batch: Batch, i: number, at: number, side: number): void {
+  const off = batch.off[i]!;
+  const v = batch.view;
+  if ((v.getUint16(off + Ipv4.FRAGMENT) & DF) !== 0) return;
+  const remote = engine.table.rows[at + Row.SRC0 + (side ^ 1) * 3]!;
+  const segments = (batch.flags[i]! & Flag.GSO) !== 0 ? segmentsOf(batch, v, i) : 1;
+  setId(v, off, engine.takeIds(remote, batch.proto[i]!, segments));
+}
+
+function setId(v: DataView, off: number, id: number): void {
+  const delta = delta32(v.getUint16(off + Ipv4.ID), id);
+  v.setUint16(off + Ipv4.ID, id);
+  v.setUint16(off + Ipv4.CHECKSUM, adjust(v.getUint16(off + Ipv4.CHECKSUM), delta));
 }
 
 /**
@@ -240,8 +287,20 @@ function translate(
   } else if (proto === IPPROTO.ICMP) {
     // The id stands on the side that asks; the other half is 0.
     v.setUint16(l4 + Icmp.ID, (ports >>> 16) | (ports & 0xffff));
-    v.setUint16(l4 + Icmp.CHECKSUM, adjust(v.getUint16(l4 + Icmp.CHECKSUM), l4Delta));
+    const field = adjust(v.getUint16(l4 + Icmp.CHECKSUM), l4Delta);
+    // Without a pseudo-header all words may be zero (an echo reply with id and sequence 0), whose checksum is 0xffff and not 0.
+    v.setUint16(
+      l4 + Icmp.CHECKSUM,
+      field === 0 && allZero(v, l4, off + v.getUint16(off + Ipv4.LENGTH)) ? 0xffff : field,
+    );
   }
+}
+
+/** Are the bytes of an ICMP message but its checksum zero? */
+function allZero(v: DataView, l4: number, end: number): boolean {
+  if (v.getUint16(l4) !== 0) return false;
+  for (let at = l4 + Icmp.ID; at < end; at++) if (v.getUint8(at) !== 0) return false;
+  return true;
 }
 
 /** Lowers the MSS of a SYN to what both ways carry (REQ-45); an absent option stays absent. */

@@ -62,6 +62,10 @@ class Worker {
     } else {
       this.#engine = new Engine(joinTable(buffer, init.flows, native), init.plan, this.#counters);
     }
+    // A power of two, so that the ids of one worker stay its own when they wrap around. GSO takes ids in a row: with several
+    // workers those of one packet may meet another's, on a kernel that gives GSO without DF.
+    this.#engine.idStep = 2 ** Math.ceil(Math.log2(init.workers));
+    this.#engine.idOffset = init.index;
     this.#engine.table.quarantine = init.workers > 1 ? this.#engine.table.quarantine : 0;
     // Adopted flows were decided under a plan that may not be this one.
     if (adopted > 0) this.#redecision = new Redecision(init.plan.generation);

@@ -6,6 +6,11 @@
  * that comes before the first waits in a bounded ring; when the first arrives they follow it in the order in which they
  * came.
  *
+ * A datagram's known fragments are kept as intervals, so that one that overlaps an earlier one is told (RFC 1858, 5722):
+ * it is dropped, and so is a plain duplicate, which its receiver does not miss. A first fragment of a datagram that is
+ * complete begins a new one: senders reuse ids sooner than they should. INTERVALS separate pieces are kept; a datagram in more
+ * pieces than that at one time is out of luck.
+ *
  * Bounds. KNOWN datagrams in sets of WAYS (the oldest of a set gives way) and HELD_BYTES of waiting fragments, HELD_SLOTS
  * at most (the oldest gives way, counted FRAGMENT_LIMIT). The two do not compete: a flood of fragments whose first never
  * comes shortens only the patience for other out-of-order fragments; datagrams in order do not notice. Everything is
@@ -16,8 +21,17 @@ import { hashTuple } from './hash.js';
 
 const SETS = 1024;
 const WAYS = 4;
-/** Words of a known datagram: src, dst, id << 16 | proto, expires, handle + 1 (0: verdict only), generation, verdict. */
-const KNOWN_WORDS = 8;
+/**
+ * Words of a known datagram: src, dst, id << 16 | proto, expires, handle + 1 (0: verdict only), generation, verdict, the id that
+ * it leaves with, its length once the last fragment was seen, the number of its intervals and the intervals
+ * (first << 16 | end, in units of 8 bytes).
+ */
+const KNOWN_WORDS = 16;
+const NEW_ID = 7;
+const TOTAL = 8;
+const COUNT = 9;
+const FIRST_INTERVAL = 10;
+const INTERVALS = KNOWN_WORDS - FIRST_INTERVAL;
 const HELD_SLOTS = 512;
 const HELD_BYTES = 1 << 20;
 
@@ -42,6 +56,8 @@ export class Fragments {
   handle = -1;
   generation = 0;
   verdict = 0;
+  newId = 0;
+  #at = 0;
 
   constructor(hash: Int32Array) {
     this.#hash = hash;
@@ -51,7 +67,10 @@ export class Fragments {
     return this.#count;
   }
 
-  /** Remembers what became of a first fragment. `handle` −1: its verdict (punt, a drop) is what later ones get. */
+  /**
+   * Remembers what became of a first fragment of `bytes` payload. `handle` −1: its verdict (punt, a drop) is what later ones
+   * get. `newId`: the IP id that it left with.
+   */
   remember(
     src: number,
     dst: number,
@@ -60,6 +79,8 @@ export class Fragments {
     generation: number,
     verdict: number,
     until: number,
+    newId: number,
+    bytes: number,
   ): void {
     const known = this.#known;
     const set = this.#set(src, dst, idProto);
@@ -79,6 +100,11 @@ export class Fragments {
     known[at + 4] = handle + 1;
     known[at + 5] = generation;
     known[at + 6] = verdict;
+    known[at + NEW_ID] = newId;
+    known[at + TOTAL] = 0;
+    known[at + COUNT] = 1;
+    known[at + FIRST_INTERVAL] = bytes >>> 3;
+    this.#at = at;
   }
 
   /** Is this datagram's first fragment known? Then `handle`, `generation` and `verdict` say what became of it. */
@@ -90,9 +116,55 @@ export class Fragments {
       this.handle = known[at + 4]! - 1;
       this.generation = known[at + 5]!;
       this.verdict = known[at + 6]!;
+      this.newId = known[at + NEW_ID]!;
+      this.#at = at;
       return true;
     }
     return false;
+  }
+
+  /** Of the datagram last looked up: is every fragment known? */
+  complete(): boolean {
+    const known = this.#known;
+    const total = known[this.#at + TOTAL]!;
+    return (
+      total !== 0 && known[this.#at + COUNT] === 1 && (known[this.#at + FIRST_INTERVAL]! & 0xffff) === (total + 7) >>> 3
+    );
+  }
+
+  /**
+   * Of the datagram last looked up or remembered: a further fragment holds bytes [from, from + bytes). False when it overlaps
+   * what is known, contradicts the length, or is one piece too many; then nothing is changed.
+   */
+  cover(from: number, bytes: number, last: boolean): boolean {
+    const known = this.#known;
+    const at = this.#at;
+    const first = from >>> 3;
+    const end = (from + bytes + 7) >>> 3;
+    const total = known[at + TOTAL]!;
+    if (total !== 0 && (last || from + bytes > total)) return false;
+    const base = at + FIRST_INTERVAL;
+    const count = known[at + COUNT]!;
+    let place = 0;
+    while (place < count && known[base + place]! >>> 16 < first) place++;
+    const joinsBefore = place > 0 && (known[base + place - 1]! & 0xffff) === first;
+    if (place > 0 && (known[base + place - 1]! & 0xffff) > first) return false;
+    if (place < count && (known[base + place]! >>> 16 < end || last)) return false;
+    const joinsAfter = place < count && known[base + place]! >>> 16 === end;
+    if (!joinsBefore && !joinsAfter && count === INTERVALS) return false;
+    if (last) known[at + TOTAL] = from + bytes;
+    if (joinsBefore && joinsAfter) {
+      known[base + place - 1] = (known[base + place - 1]! & ~0xffff) | (known[base + place]! & 0xffff);
+      known.copyWithin(base + place, base + place + 1, base + count);
+      known[at + COUNT] = count - 1;
+    } else if (joinsBefore) known[base + place - 1] = (known[base + place - 1]! & ~0xffff) | end;
+    else if (joinsAfter) known[base + place] = (first << 16) | (known[base + place]! & 0xffff);
+    else {
+      known.copyWithin(base + place + 1, base + place, base + count);
+      known[base + place] = (first << 16) | end;
+      known[at + COUNT] = count + 1;
+    }
+    return true;
   }
 
   /** Keeps a copy of a later fragment until its first comes. `data[off…off+len)` is the packet from its IP header on. */

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Filtering, Mapping } from '../../src/contract/plan.js';
 import { Redecision } from '../../src/datapath/reload.js';
-import { build, dissect, mssOption } from '../lib-packets.js';
+import { build, dissect, mssOption, withChecksums } from '../lib-packets.js';
 import { A, B, C, GATEWAY, makePlan, OTHER, P, Rig, SERVER } from './rig.js';
 
 const ACK = 0x10;
@@ -430,3 +430,52 @@ test('flows wait while an interface is away, and leave nothing', () => {
   assert.deepEqual([back.stayed, back.ended], [1, 0]);
   assert.equal(only(rig.pass(udp(SERVER, 9, P, 30001))).dst, A);
 });
+
+test('REQ-24 two inside hosts with one IP id: never one id towards one destination where DF is not set', () => {
+  const rig = new Rig();
+  const ids = new Set<number>();
+  for (let n = 0; n < 500; n++) {
+    for (const host of [A, B]) ids.add(only(rig.pass(udp(host, 30001, SERVER, 9, { id: n }))).id);
+  }
+  assert.equal(ids.size, 1000);
+  assert.equal(only(rig.pass(udp(A, 30001, SERVER, 9, { id: 7, df: true }))).id, 7, 'with DF it stays');
+});
+
+test('REQ-15 fragments that overlap or come twice are dropped and counted; all that pass carry one id', () => {
+  const rig = new Rig();
+  const piece = (offset: number, bytes: number, mf: boolean) => {
+    const body = new Uint8Array(bytes);
+    if (offset === 0) body.set([0x75, 0x31, 0, 9, 0x0b, 0xc0, 0, 0]);
+    return fragment({ src: A, dst: SERVER, id: 77, offset, mf, payload: body });
+  };
+  const out = rig.pass(
+    piece(0, 1480, true),
+    piece(1480, 1480, true),
+    piece(1480, 1480, true),
+    piece(1400, 200, true),
+    piece(0, 1480, true),
+    piece(2960, 48, false),
+  );
+  assert.deepEqual(
+    out.map((raw) => dissect(raw).offset),
+    [0, 1480, 2960],
+  );
+  assert.equal(new Set(out.map((raw) => dissect(raw).id)).size, 1);
+  assert.equal(rig.verdicts()['fragment-invalid'], 3);
+  // The datagram is complete: the same id may begin another one.
+  assert.equal(rig.pass(piece(0, 1480, true)).length, 1);
+});
+
+/** A UDP fragment, whose first bytes are the payload's own. */
+function fragment(o: {
+  src: string;
+  dst: string;
+  id: number;
+  offset: number;
+  mf: boolean;
+  payload: Uint8Array;
+}): Uint8Array {
+  const packet = build({ ...o, proto: 200 });
+  packet[9] = 17;
+  return withChecksums(packet, -1);
+}

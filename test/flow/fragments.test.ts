@@ -115,7 +115,7 @@ test('taken fragments leave their room to the next ones, however long it goes on
 
 test('REQ-15 a flood of 65,000 ids without a first fragment leaves known datagrams known', () => {
   const store = new Fragments(hash);
-  for (let id = 0; id < 100; id++) store.remember(3, 4, id, id * 2, 7, 1, 130);
+  for (let id = 0; id < 100; id++) store.remember(3, 4, id, id * 2, 7, 1, 130, id, 1480);
   for (let id = 0; id < 65_000; id++) store.hold(5, 6, id, new Uint8Array(100), 0, 100, 100);
   for (let id = 0; id < 100; id++) {
     assert.ok(store.lookup(3, 4, id, 130));
@@ -126,12 +126,40 @@ test('REQ-15 a flood of 65,000 ids without a first fragment leaves known datagra
 
 test('of known datagrams the oldest of a set gives way, and a datagram that is decided again has its last decision', () => {
   const store = new Fragments(hash);
-  for (let id = 0; id < 20_000; id++) store.remember(3, 4, id, id, 1, 1, 100 + id);
-  store.remember(3, 4, 19_999, -1, 0, 9, 30_000);
+  for (let id = 0; id < 20_000; id++) store.remember(3, 4, id, id, 1, 1, 100 + id, id, 1480);
+  store.remember(3, 4, 19_999, -1, 0, 9, 30_000, 0, 1480);
   assert.ok(store.lookup(3, 4, 19_999, 0));
   assert.deepEqual([store.handle, store.verdict], [-1, 9]);
   let known = 0;
   for (let id = 0; id < 20_000; id++) if (store.lookup(3, 4, id, 0)) known++;
   assert.ok(known > 3900 && known <= 4096, `${known} of 4,096`);
   for (let id = 19_900; id < 20_000; id++) assert.ok(store.lookup(3, 4, id, 0), `young ${id}`);
+});
+
+test('what covers a datagram without overlap is taken in any order, anything else refused: a bitmap is the model', () => {
+  fc.assert(
+    fc.property(
+      fc.array(fc.tuple(fc.nat(40), fc.integer({ min: 1, max: 6 }), fc.boolean()), { maxLength: 40 }),
+      (pieces) => {
+        const store = new Fragments(hash);
+        store.remember(1, 2, 3, 0, 1, 1, 100, 0, 16);
+        let total = 0;
+        const covered = new Set([0, 1]);
+        for (const [first, length, last] of pieces) {
+          const units = Array.from({ length }, (_, i) => first + i);
+          const clash = units.some((unit) => covered.has(unit));
+          const beyond = total > 0 && (last || first + length > total);
+          const early = last && Math.max(...covered) >= first;
+          const taken = store.cover(first * 8, length * 8, last);
+          if (clash || beyond || early) assert.equal(taken, false);
+          if (!taken) continue;
+          if (last) total = first + length;
+          for (const unit of units) covered.add(unit);
+          const complete = total > 0 && covered.size === total;
+          assert.equal(store.complete(), complete);
+        }
+      },
+    ),
+    { numRuns: 2000 },
+  );
 });
