@@ -31,8 +31,16 @@ export const Counter = {
   PORTS_CHANGED: 13,
   /** Datagrams whose fragments were all translated. */
   FRAGMENTS: 14,
+  /** Addresses in control connections, by what a helper did: written anew, ... */
+  HELPER_REWRITTEN: 15,
+  /** ... left as it was: no port or too many expected connections, no room for the longer text, */
+  HELPER_REFUSED: 16,
+  /** ... not the sender's own address, or a port below 1024 (bounce attack, RFC 2577), */
+  HELPER_FOREIGN: 17,
+  /** ... or a line that was cut by a segment's end. */
+  HELPER_SPLIT: 18,
   /** Start of the per-verdict counts (packets). */
-  VERDICT: 16,
+  VERDICT: 24,
 } as const;
 
 const BLOCK_WORDS = 128;

@@ -4,7 +4,7 @@
  * One file a router (`RUNTIME_DIR/flows`), on tmpfs, all pages allocated. Sections stand one behind the other, each on a
  * cache line:
  *
- *   header | rows 64 B | tcp 20 B | flow index | mappings 32 B | inside index | outside index | pinholes | hosts | port bitmaps
+ *   header | rows 64 B | tcp 20 B | flow index | mappings 32 B | inside index | outside index | pinholes | hosts | port bitmaps | control
  *
  * A row or mapping is live when its GENERATION is odd; the writer stores it last. Times are CLOCK_BOOTTIME seconds.
  * Indexes, pinholes, hosts and bitmaps can be rebuilt from rows and mappings, and are, at every start.
@@ -13,7 +13,7 @@
 
 export const TABLE_MAGIC = 0x544e_4754; // 'TGNT'
 /** Raised by every change of this page; a file of another version is refused and made anew. */
-export const TABLE_VERSION = 1;
+export const TABLE_VERSION = 2;
 
 /** Int32 words of the header. */
 export const Header = {
@@ -40,6 +40,8 @@ export const Header = {
   LIVE_PINHOLES: 18,
   /** Raised by each insert and delete. */
   CHANGES: 19,
+  /** Mappings that a helper has opened for a connection that has not come yet. */
+  LIVE_EXPECTED: 20,
 } as const;
 export const HEADER_BYTES = 4096;
 
@@ -143,9 +145,12 @@ export const MappingRow = {
   META: 4,
   /** Flows in which the inside host has sent. 0 = held. */
   COUNT: 5,
-  /** Held: the port is nobody else's until this second. Live: last second in which an outbound flow keeps it (informative). */
+  /** Held or expected: the port is nobody else's until this second. Live: last second in which an outbound flow keeps it (informative). */
   EXPIRES: 6,
-  /** Address-dependent filtering: the only remote address so far, or 0 when remotes are in the pinholes. Free mappings: next free + 1. */
+  /**
+   * Address-dependent filtering: the only remote address so far, or 0 when remotes are in the pinholes. With COUNT 0: the
+   * address that a helper expects a connection from, or 0. Free mappings: next free + 1.
+   */
   REMOTE: 7,
 } as const;
 export const MAPPING_WORDS = 8;
@@ -162,6 +167,33 @@ export const HOST_WORDS = 4;
 /** Public addresses whose ports have bitmaps; each holds 3 × 2048 words behind a line with the address and its counts (flow/port-pool.ts). */
 export const BITMAP_ADDRESSES = 16;
 export const BITMAP_WORDS = 16 + 3 * 2048;
+
+/**
+ * Control connections that a helper reads (flow/control-streams.ts). Each finds its record in CONTROL_WINDOW of them. Word
+ * `X + side` is about what that side sends.
+ */
+export const CONTROLS = 1024;
+export const CONTROL_WINDOW = 8;
+export const CONTROL_WORDS = 32;
+export const Control = {
+  /** Row + 1, or 0. The record is dead when the row's generation is another. */
+  ROW: 0,
+  GENERATION: 1,
+  /** Number of corrections | StreamFlag bits | what the helper keeps between two lines << 16. */
+  STATE: 2,
+  /** Sequence number behind the last byte read, as the sender counts. */
+  NEXT: 4,
+  /** Bytes by which the corrections that are no longer listed have lengthened the stream. */
+  BASE: 6,
+  /** CORRECTIONS of side 0, then of side 1: sequence number as the sender counts; old length << 24 | new length << 16 | port. */
+  CORRECTIONS: 8,
+  /** EXPECTED mappings + 1 that were opened for this connection. */
+  EXPECTED: 24,
+} as const;
+export const CORRECTIONS = 4;
+export const EXPECTED = 8;
+/** Expected connections in all. */
+export const MAX_EXPECTED = 1024;
 
 /** Index entries a bucket: one cache line. */
 export const BUCKET = 16;
@@ -184,6 +216,7 @@ export interface TableLayout {
   readonly pinholesAt: number;
   readonly hostsAt: number;
   readonly bitmapsAt: number;
+  readonly controlsAt: number;
   readonly bytes: number;
 }
 
@@ -217,6 +250,7 @@ export function tableLayout(flows: number): TableLayout {
   const pinholesAt = section(pinholes * PINHOLE_WORDS * 4);
   const hostsAt = section(hosts * HOST_WORDS * 4);
   const bitmapsAt = section(BITMAP_ADDRESSES * BITMAP_WORDS * 4);
+  const controlsAt = section(CONTROLS * CONTROL_WORDS * 4);
   return {
     rows: flows,
     mappings,
@@ -233,6 +267,7 @@ export function tableLayout(flows: number): TableLayout {
     pinholesAt,
     hostsAt,
     bitmapsAt,
+    controlsAt,
     bytes: at,
   };
 }

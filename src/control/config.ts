@@ -268,4 +268,5 @@ function flatten(issues: readonly Issue[]): Issue[] {
 /** The schemas word it like this, and only when the value is of the wrong kind (schema.ts `must`). */
 function refusesKind(issue: Issue): boolean {
   return issue.code === 'invalid_union' || issue.message.startsWith('must be ');
+    helpers: [...new Set(reader.section(sections, 'helpers') ?? [])],
 }

@@ -2,7 +2,7 @@
  * What a config file says, after every check: addresses are int32, ports are intervals, defaults are filled in.
  * Passive data without a trace of YAML, but each thing that can be at fault later still knows its origin (`file:line:col`).
  */
-import type { Prefix, Timeouts } from '../contract/plan.js';
+import type { HelperName, Prefix, Timeouts } from '../contract/plan.js';
 import type { PortInterval } from '../contract/steering.js';
 
 /** Everything about one place of a config file that is wrong. `file:line:col: path: message` is how it is shown. */
@@ -91,3 +91,5 @@ export interface Config {
   readonly inboundRefresh: boolean;
   readonly parity: boolean;
 }
+  /** Reload by itself when one of `files` changes. */
+  readonly helpers: readonly HelperName[];

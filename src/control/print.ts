@@ -43,6 +43,7 @@ export function printConfig(config: Config): string {
       log: config.log,
       inbound_refresh: config.inboundRefresh,
       parity: config.parity,
+      helpers: config.helpers,
     },
     { lineWidth: 0 },
   );

@@ -6,6 +6,7 @@
  * so that nothing behind this file reads text again.
  */
 import { z } from 'zod';
+import { HELPERS } from '../contract/plan.js';
 import { parseAddress, parsePrefix, TextError } from './address.js';
 import {
   type Bound,
@@ -275,6 +276,12 @@ export const TOP_KEYS: readonly string[] = [
 export function jsonSchema(): object {
   const list = (item: z.ZodType, description: string) => z.array(item).meta({ description });
   const file = z.strictObject({
+  helpers: z.array(word('helper', HELPERS), { error: must('a list like [ftp], or []') }).meta({
+    description:
+      'Protocols whose payload is read, so that addresses in it work behind NAT (RFC 4787 REQ-10: off by default).',
+    default: [],
+    examples: [['ftp']],
+  }),
     uplink: SECTIONS.uplink.optional(),
     uplinks: list(uplinkSchema, 'Several uplinks; instead of `uplink`.').min(1).optional(),
     lans: list(lanSchema, 'Inside networks.').min(1),
@@ -294,6 +301,7 @@ export function jsonSchema(): object {
     io: 'input',
     reused: 'inline',
     override: ({ zodSchema, jsonSchema }) => {
+  'helpers',
       // zod leaves these out where a value is transformed, as they could be meant for the result; ours are what one writes.
       const meta = z.globalRegistry.get(zodSchema as unknown as z.ZodType);
       for (const key of ['default', 'examples'] as const)
@@ -307,3 +315,4 @@ export function jsonSchema(): object {
     oneOf: [{ required: ['uplink'] }, { required: ['uplinks'] }],
   };
 }
+    helpers: SECTIONS.helpers.optional(),

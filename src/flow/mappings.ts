@@ -11,6 +11,9 @@
  * which stands in the row (REMOTE); from the second one on they are counted in the pinholes, so that a host that speaks
  * with 100,000 remotes from one port (or scans 65,535 ports of one) costs neither a walk nor a long probe.
  *
+ * A mapping that a helper opens for a connection that its peer will make is *expected*: no flow yet, REMOTE says who may come,
+ * until EXPIRES. The first flow in which the inside host answers makes it live.
+ *
  * Everything here runs under the table's lock.
  */
 import {
@@ -18,6 +21,7 @@ import {
   Header,
   HOST_WORDS,
   MAPPING_WORDS,
+  MAX_EXPECTED,
   MappingKind,
   MappingRow,
   PINHOLE_WORDS,
@@ -250,6 +254,7 @@ export class Mappings {
     const m = mapping * MAPPING_WORDS;
     const count = words[m + MappingRow.COUNT]!;
     if (!this.isShared(mapping)) {
+      if (count === 0) this.#expectNobody(mapping);
       const only = words[m + MappingRow.REMOTE]!;
       if (count === 0) words[m + MappingRow.REMOTE] = remote;
       else if (only !== remote) {
@@ -293,10 +298,49 @@ export class Mappings {
     return only !== 0 ? only === remote : this.pinholes.find(mapping + 1, remote) >= 0;
   }
 
+  /** Opens a mapping without flows for `remote` until second `until`. False when MAX_EXPECTED are open. */
+  expect(mapping: number, remote: number, until: number): boolean {
+    const { words } = this;
+    const m = mapping * MAPPING_WORDS;
+    if (words[m + MappingRow.REMOTE] === 0) {
+      if (this.#header[Header.LIVE_EXPECTED]! >= MAX_EXPECTED) return false;
+      this.#header[Header.LIVE_EXPECTED]!++;
+    }
+    words[m + MappingRow.REMOTE] = remote;
+    words[m + MappingRow.EXPIRES] = until;
+    return true;
+  }
+
+  /** Is this mapping, which has no flow yet, open for `remote`? */
+  expects(mapping: number, remote: number, now: number): boolean {
+    const { words } = this;
+    const m = mapping * MAPPING_WORDS;
+    return (
+      (words[m]! & 1) !== 0 &&
+      words[m + MappingRow.COUNT] === 0 &&
+      words[m + MappingRow.REMOTE] === remote &&
+      words[m + MappingRow.EXPIRES]! >= now
+    );
+  }
+
+  /** Who was expected has come by a flow that does not join (hairpin): the port stays held until EXPIRES. */
+  arrived(mapping: number): void {
+    this.#expectNobody(mapping);
+  }
+
+  /** Only without flows. */
+  #expectNobody(mapping: number): void {
+    const m = mapping * MAPPING_WORDS;
+    if (this.words[m + MappingRow.REMOTE] === 0) return;
+    this.words[m + MappingRow.REMOTE] = 0;
+    this.#header[Header.LIVE_EXPECTED]!--;
+  }
+
   /** Ends a mapping without flows: port, host and memory are free again. */
   end(mapping: number): void {
     const { words } = this;
     const m = mapping * MAPPING_WORDS;
+    if (!this.isShared(mapping)) this.#expectNobody(mapping);
     Atomics.store(words, m, (words[m]! + 1) | 0);
     const proto = this.#protoOf(mapping);
     this.outside.remove(this.#hashOutsideOf(mapping), mapping + 1);

@@ -84,7 +84,14 @@ function rebuild(table: FlowTable, now: number): number {
   mappings.pinholes.clear();
   mappings.hosts.clear();
   mappings.ports.clear();
-  const counts = [Header.FREE_HEAD, Header.FREE_TAIL, Header.LIVE_FLOWS, Header.MAPPING_FREE, Header.LIVE_MAPPINGS];
+  const counts = [
+    Header.FREE_HEAD,
+    Header.FREE_TAIL,
+    Header.LIVE_FLOWS,
+    Header.MAPPING_FREE,
+    Header.LIVE_MAPPINGS,
+    Header.LIVE_EXPECTED,
+  ];
   for (const word of counts) header[word] = 0;
   header[Header.HIGH_WATER] = used(header[Header.HIGH_WATER]!, table.rows, ROW_WORDS);
   header[Header.MAPPING_HIGH_WATER] = used(header[Header.MAPPING_HIGH_WATER]!, mappings.words, MAPPING_WORDS);
@@ -119,10 +126,14 @@ function rebuildMappings(table: FlowTable, now: number): void {
       // Without count and expiry it was just being made: the flow that it was made for may be whole.
       const held = words[m + MappingRow.COUNT] === 0 && words[m + MappingRow.EXPIRES] !== 0;
       words[m + MappingRow.COUNT] = 0;
-      words[m + MappingRow.REMOTE] = 0;
+      // With a remote it is held for a connection that a helper expects.
+      if (!held) words[m + MappingRow.REMOTE] = 0;
       // One that had flows is kept by the flows that live on, and by nothing else.
       if (!held) words[m + MappingRow.EXPIRES] = 0;
-      if (adoptMapping(table, mapping, held, now)) continue;
+      if (adoptMapping(table, mapping, held, now)) {
+        if (words[m + MappingRow.REMOTE] !== 0) header[Header.LIVE_EXPECTED]!++;
+        continue;
+      }
       words[m] = (words[m]! + 1) | 0;
     }
     mappings.release(mapping);

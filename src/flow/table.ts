@@ -18,6 +18,8 @@
  * Limits: `rows` is fixed for the file's life. A full table refuses new flows; no live flow is ever evicted.
  */
 import {
+  CONTROL_WORDS,
+  CONTROLS,
   HEADER_BYTES,
   Header,
   ROW_WORDS,
@@ -32,6 +34,7 @@ import {
 import { addDelta, delta32 } from '../wire/checksum.js';
 import { IPPROTO } from '../wire/ipv4.js';
 import { BucketIndex } from './bucket-index.js';
+import { ControlStreams } from './control-streams.js';
 import { hashTables, hashTuple } from './hash.js';
 import { type Futex, Lock } from './lock.js';
 import { Mappings } from './mappings.js';
@@ -91,6 +94,7 @@ export class FlowTable {
   readonly tcp: Int32Array;
   readonly index: BucketIndex;
   readonly mappings: Mappings;
+  readonly controls: ControlStreams;
   readonly lock: Lock;
   /** Tables of the keyed hash (hash.ts). */
   readonly hash: Int32Array;
@@ -123,6 +127,7 @@ export class FlowTable {
     this.#shift = this.index.shift;
     this.#mask = this.index.mask;
     this.mappings = new Mappings(buffer, layout, this.header, this.hash);
+    this.controls = new ControlStreams(new Int32Array(buffer, layout.controlsAt, CONTROLS * CONTROL_WORDS), this.rows);
   }
 
   /** Handle whose side carries this tuple, or −1. No lock; whether the row has expired is the caller's question. */

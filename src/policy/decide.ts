@@ -165,7 +165,7 @@ export class Policy {
     d.out1 = this.#outTo(src);
     if (d.sourceNat && !fromHost) this.#natRule(d, src, address.address, index);
     d.address = to;
-    d.staticPort = d.sourceNat && !fromHost ? this.#staticPort(address, src, sport, index) : -1;
+    d.staticPort = d.sourceNat && !fromHost ? this.staticPort(address, src, sport, index) : -1;
 
     if (owner === OWNER_POOL) {
       d.action = Action.POOL;
@@ -227,7 +227,7 @@ export class Policy {
     // All mappings of an inside host use one address (REQ-2, paired pooling).
     d.address = rule !== undefined && rule.address >= 0 ? rule.address : addresses[spread(src) % addresses.length]!;
     for (let i = 0; i < addresses.length; i++) {
-      const own = this.#staticPort(this.plan.addresses[addresses[i]!]!, src, sport, index);
+      const own = this.staticPort(this.plan.addresses[addresses[i]!]!, src, sport, index);
       if (own < 0) continue;
       d.address = addresses[i]!;
       d.staticPort = own;
@@ -271,7 +271,7 @@ export class Policy {
    * Port of `address` that forwards one to one to X:x, so that what X:x sends leaves by it (REQ-70), or −1. The owners
    * array knows a forward's ports: x − offset belongs to the forward exactly if the forward maps it to x.
    */
-  #staticPort(address: PublicAddress, src: number, sport: number, index: number): number {
+  staticPort(address: PublicAddress, src: number, sport: number, index: number): number {
     if (index < 0 || index === Proto.ICMP) return -1;
     const forwards = this.#byTarget.get(src);
     if (forwards === undefined) return -1;

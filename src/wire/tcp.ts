@@ -23,6 +23,7 @@ const OPTION_END = 0;
 const OPTION_NOP = 1;
 const OPTION_MSS = 2;
 const OPTION_WINDOW_SCALE = 3;
+const OPTION_SACK = 5;
 
 /** Bytes of the header, options included; 0…60, not yet checked. */
 export function tcpHeaderBytes(v: DataView, off: number): number {
@@ -69,4 +70,20 @@ export function impossibleFlags(flags: number): boolean {
   const f = flags & (FIN | SYN | RST | ACK);
   if (f === 0 || f === FIN) return true;
   return (f & SYN) !== 0 && (f & (FIN | RST)) !== 0;
+}
+
+/**
+ * Offset in `v` of the SACK option's first byte (RFC 2018), or −1. Its length is 2 + 8 a block, 1 to 4 of them.
+ */
+export function sackAt(v: DataView, off: number): number {
+  for (let bytes = 10; bytes <= 34; bytes += 8) {
+    const at = findOption(v, off, OPTION_SACK, bytes);
+    if (at >= 0) return at;
+  }
+  return -1;
+}
+
+/** Blocks of a SACK option at `at`; 0 for −1. */
+export function sackBlocks(v: DataView, at: number): number {
+  return at < 0 ? 0 : (v.getUint8(at + 1) - 2) >>> 3;
 }

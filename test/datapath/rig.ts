@@ -57,6 +57,7 @@ export interface RigOptions {
   flows?: number;
   perHost?: number;
   shared?: boolean;
+  helpers?: string[];
   mtu?: { wan?: number; lan?: number };
   change?: (plan: Plan) => Plan;
 }
@@ -134,6 +135,7 @@ export function makePlan(o: RigOptions = {}, generation = 1): Plan {
     perHost: o.perHost ?? 0,
     inboundRefresh: false,
     parity: true,
+    helpers: o.helpers ?? [],
   };
   return o.change ? o.change(plan) : plan;
 }
