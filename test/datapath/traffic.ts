@@ -55,7 +55,7 @@ export class Traffic {
           icmpId: this.pick([0, 7, 40_007, 40_008]),
         });
       case 1:
-        return build({ proto: 47, src, dst, payload: Uint8Array.of(1, 2, 3, 4) });
+        return build({ proto: 47, src, dst, payload: new Uint8Array(8) });
       case 2:
       case 3:
       case 4:
