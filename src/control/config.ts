@@ -198,6 +198,7 @@ function makeConfig(reader: Reader, sections: Sections, parts: Parts): Config {
     log: { level: log?.level ?? 'info', format: log?.format ?? 'auto' },
     inboundRefresh: reader.section(sections, 'inbound_refresh') ?? false,
     parity: reader.section(sections, 'parity') ?? true,
+    helpers: [...new Set(reader.section(sections, 'helpers') ?? [])],
   };
 }
 
@@ -268,5 +269,4 @@ function flatten(issues: readonly Issue[]): Issue[] {
 /** The schemas word it like this, and only when the value is of the wrong kind (schema.ts `must`). */
 function refusesKind(issue: Issue): boolean {
   return issue.code === 'invalid_union' || issue.message.startsWith('must be ');
-    helpers: [...new Set(reader.section(sections, 'helpers') ?? [])],
 }

@@ -90,6 +90,5 @@ export interface Config {
   readonly log: { readonly level: (typeof LOG_LEVELS)[number]; readonly format: (typeof LOG_FORMATS)[number] };
   readonly inboundRefresh: boolean;
   readonly parity: boolean;
-}
-  /** Reload by itself when one of `files` changes. */
   readonly helpers: readonly HelperName[];
+}

@@ -252,6 +252,12 @@ export const SECTIONS = {
   }),
   inbound_refresh: flag(false, 'Packets from outside keep a UDP mapping alive too (RFC 4787 REQ-6).').unwrap(),
   parity: flag(true, 'An odd source port gets an odd public port, an even one an even (RFC 4787 REQ-4).').unwrap(),
+  helpers: z.array(word('helper', HELPERS), { error: must('a list like [ftp], or []') }).meta({
+    description:
+      'Protocols whose payload is read, so that addresses in it work behind NAT (RFC 4787 REQ-10: off by default).',
+    default: [],
+    examples: [['ftp']],
+  }),
 } as const;
 
 /** Top-level keys, in the order in which docs and messages name them. */
@@ -270,18 +276,13 @@ export const TOP_KEYS: readonly string[] = [
   'log',
   'inbound_refresh',
   'parity',
+  'helpers',
 ];
 
 /** JSON schema (draft 2020-12) of a config file, for editors. */
 export function jsonSchema(): object {
   const list = (item: z.ZodType, description: string) => z.array(item).meta({ description });
   const file = z.strictObject({
-  helpers: z.array(word('helper', HELPERS), { error: must('a list like [ftp], or []') }).meta({
-    description:
-      'Protocols whose payload is read, so that addresses in it work behind NAT (RFC 4787 REQ-10: off by default).',
-    default: [],
-    examples: [['ftp']],
-  }),
     uplink: SECTIONS.uplink.optional(),
     uplinks: list(uplinkSchema, 'Several uplinks; instead of `uplink`.').min(1).optional(),
     lans: list(lanSchema, 'Inside networks.').min(1),
@@ -296,12 +297,12 @@ export function jsonSchema(): object {
     log: SECTIONS.log.optional(),
     inbound_refresh: SECTIONS.inbound_refresh.optional(),
     parity: SECTIONS.parity.optional(),
+    helpers: SECTIONS.helpers.optional(),
   });
   const schema = z.toJSONSchema(file, {
     io: 'input',
     reused: 'inline',
     override: ({ zodSchema, jsonSchema }) => {
-  'helpers',
       // zod leaves these out where a value is transformed, as they could be meant for the result; ours are what one writes.
       const meta = z.globalRegistry.get(zodSchema as unknown as z.ZodType);
       for (const key of ['default', 'examples'] as const)
@@ -315,4 +316,3 @@ export function jsonSchema(): object {
     oneOf: [{ required: ['uplink'] }, { required: ['uplinks'] }],
   };
 }
-    helpers: SECTIONS.helpers.optional(),
