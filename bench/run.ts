@@ -13,7 +13,7 @@
 import { readFileSync } from 'node:fs';
 import { cpus, release } from 'node:os';
 import { parseArgs } from 'node:util';
-import { becomeNamespaceRoot, Lab, type Namespace, needTools } from '../src/lab/index.js';
+import { becomeNamespaceRoot, iperf, Lab, type Namespace, needTools } from '../src/lab/index.js';
 import { nftables } from './peers/nftables.js';
 import type { Peer } from './peers/peer.js';
 import { tungate } from './peers/tungate.js';
@@ -47,17 +47,15 @@ async function main(): Promise<void> {
   const lab = new Lab();
   try {
     const { client, router, server } = build(lab);
-    const iperf = server.spawn(['iperf3', '-s', '--forceflush']);
-    await iperf.waitFor(/listening/);
     const peers = [nftables(), tungate()];
     const samples: Sample[] = [];
     const memory: { flows: number; mib: number }[] = [];
     for (let round = 1; round <= rounds; round++) {
       for (const peer of peers) {
         await peer.start(router);
-        await client.must(['iperf3', '-c', SERVER, '-t', '1']); // warm-up
+        await iperf(server, client, SERVER, { seconds: 1 }); // warm-up
         for (const direction of DIRECTIONS)
-          samples.push(await calm(rounds, () => measure(client, peer, direction, seconds)));
+          samples.push(await calm(rounds, () => measure({ client, server }, peer, direction, seconds)));
         if (peer.memory && round === rounds) {
           await makeFlows(client, flows);
           memory.push({ flows: (await peer.flows?.()) ?? 0, mib: peer.memory() });
@@ -65,7 +63,6 @@ async function main(): Promise<void> {
         await peer.stop();
       }
     }
-    await iperf.stop();
     report(samples, memory, rounds, seconds);
   } finally {
     await lab.close();
@@ -111,19 +108,20 @@ async function calm(tries: number, act: () => Promise<Sample>): Promise<Sample> 
   return best;
 }
 
-async function measure(client: Namespace, peer: Peer, direction: string, seconds: number): Promise<Sample> {
+async function measure(
+  { client, server }: { client: Namespace; server: Namespace },
+  peer: Peer,
+  direction: string,
+  seconds: number,
+): Promise<Sample> {
   const before = cpuTimes();
-  const reverse = direction === 'in' ? ['-R'] : [];
-  const text = await client.must(['iperf3', '-J', '-c', SERVER, '-t', String(seconds), ...reverse], {
-    seconds: seconds + 20,
-  });
+  const received = await iperf(server, client, SERVER, { seconds, reverse: direction === 'in' });
   const after = cpuTimes();
-  const received = (JSON.parse(text) as { end: { sum_received: { bytes: number; seconds: number } } }).end.sum_received;
   const gigabits = (received.bytes * 8) / 1e9;
   const sample = {
     peer: peer.name,
     direction,
-    gbps: gigabits / received.seconds,
+    gbps: received.gbps,
     cpuPerGbit: (after.busy - before.busy) / gigabits,
     steal: (after.steal - before.steal) / (after.total - before.total),
   };

@@ -19,7 +19,7 @@ export function asNamespaceRoot(argv: readonly string[]): string[] {
     'private',
     'sh',
     '-c',
-    'mount -t tmpfs tungate-lab /run && exec "$@"',
+    'mount -t tmpfs tungate-lab /run && ip link set lo up && exec "$@"',
     'sh',
     ...argv,
   ];

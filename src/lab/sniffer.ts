@@ -14,6 +14,7 @@ sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
 sock.setsockopt(socket.SOL_SOCKET, 26, struct.pack('HL', len(program) // 8, ctypes.addressof(buffer)))
 sock.bind((device, 0))
+sock.setsockopt(263, 1, struct.pack('iHH8s', socket.if_nametoindex(device), 1, 0, b''))  # PACKET_MR_PROMISC
 out = subprocess.Popen(['unshare', '--user', 'tcpdump', '-r', '-', '-n', '-l', '-tt', *options], stdin=subprocess.PIPE, start_new_session=True)
 out.stdin.write(struct.pack('=IHHiIII', 0xa1b23c4d, 2, 4, 0, 0, 262144, 1))
 out.stdin.flush()
