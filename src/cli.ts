@@ -114,6 +114,17 @@ const VERBS: readonly Verb[] = [
     load: () => import('./cli/doctor.js'),
   },
   {
+    name: 'install-service',
+    summary: 'put a systemd unit in place, and the user that it runs as; starts nothing',
+    options: [
+      CONFIG_OPTION,
+      ['--print', 'only print the unit'],
+      ['--root <dir>', 'write below this folder, for those who build packages'],
+    ],
+    example: 'tungate install-service --print',
+    load: () => import('./cli/install-service.js'),
+  },
+  {
     name: 'demo',
     arguments: '[arguments...]',
     summary: 'show the router at work on real traffic, in network namespaces of its own',

@@ -6,20 +6,20 @@
  *   3 directory    claimed: one daemon in each
  *   4 host         snapshot, compile, preflight; nothing is changed so far
  *   5 ears         API and metrics
- *   6 router       TUN, workers, steering; "ready"
+ *   6 router       TUN, workers, steering; "ready", to systemd too
  *   7 until        SIGTERM, SIGINT or the API: everything is put back; SIGUSR2 or `stop --keep`: handed over
  *
  * SIGHUP reloads. A bug that throws in the control plane ends the process as it is, like a kill -9: flows and steering
  * wait for the next start, and nothing half-known is done to the kernel.
  */
 import { rmdirSync } from 'node:fs';
-import { interfaces } from './control/answers.js';
-import { Daemon } from './control/daemon.js';
+import { Daemon, describe } from './control/daemon.js';
 import { formatErrors, loadConfig } from './control/index.js';
 import { createLog, type Logger } from './control/log.js';
 import { mayChangeNetwork } from './control/proc.js';
 import { Router } from './control/router.js';
 import { claimRuntimeDir, isMemoryBacked, type RuntimePaths } from './control/runtime-dir.js';
+import { ServiceManager } from './control/service-manager.js';
 import { packageVersion } from './control/version.js';
 import { preflight } from './host/index.js';
 
@@ -34,7 +34,7 @@ export interface DaemonOptions {
 
 /** Runs until it is stopped; resolves with the exit code. Says on stderr what went wrong. */
 export async function runDaemon({ configFile, paths }: DaemonOptions): Promise<number> {
-  const loaded = loadConfig(configFile);
+  const loaded = loadConfig(configFile, { temporary: paths.temporary });
   if ('errors' in loaded) {
     process.stderr.write(`${formatErrors(loaded.errors)}\n`);
     return BAD_CONFIG;
@@ -65,7 +65,8 @@ export async function runDaemon({ configFile, paths }: DaemonOptions): Promise<n
     if (!isMemoryBacked(paths.dir)) {
       log.warn(`${paths.dir} is on a disk: its write-back can delay packets; a tmpfs like /run is the place for it`);
     }
-    return await live(new Router({ paths, config, log }), log);
+    const manager = new ServiceManager();
+    return await live(new Router({ paths, config, log, fdStore: manager }), manager, log);
   } catch (error) {
     log.error(error instanceof Error ? error.message : String(error));
     log.debug({ err: error }, 'where it was');
@@ -77,7 +78,7 @@ export async function runDaemon({ configFile, paths }: DaemonOptions): Promise<n
 }
 
 /** Steps 4 to 7. */
-async function live(router: Router, log: Logger): Promise<number> {
+async function live(router: Router, manager: ServiceManager, log: Logger): Promise<number> {
   for (const line of router.compiled.fatal) log.error(line);
   if (router.compiled.fatal.length > 0) return BAD_CONFIG;
   if (!passesPreflight(router, log)) return FAILED;
@@ -85,13 +86,15 @@ async function live(router: Router, log: Logger): Promise<number> {
   const ended = new Promise<boolean>((resolve) => {
     end = resolve;
   });
-  const daemon = new Daemon(router, log, packageVersion(), end);
+  const daemon = new Daemon(router, log, packageVersion(), end, manager);
   const unhook = hookSignals(daemon, log, end);
   try {
     await daemon.listen();
     await router.start();
-    log.info(`ready: ${summary(router)}`);
+    log.info(`ready: ${describe(router)}`);
+    manager.ready(() => daemon.health());
     const keep = await ended;
+    manager.stopping(keep ? 'handing over' : 'putting the kernel back as it was');
     const failed = await router.stop(keep);
     for (const line of failed) log.error(`not put back: ${line} (tungate clean tries again)`);
     log.info(keep ? 'stopped; TUN, steering and flows stay for the next start' : 'stopped');
@@ -128,13 +131,6 @@ function hookSignals(daemon: Daemon, log: Logger, end: (keep: boolean) => void):
   return () => {
     for (const [signal, handler] of handlers) process.off(signal, handler);
   };
-}
-
-/** `203.0.113.10 on vmbr0 for 172.22.161.0/24 on vmbr1`. */
-function summary(router: Router): string {
-  const { uplinks, lans } = interfaces(router.compiled.plan);
-  const outside = uplinks.map((uplink) => `${uplink.addresses.join(', ') || 'no address yet'} on ${uplink.interface}`);
-  return `${outside.join('; ')} for ${lans.map((lan) => `${lan.subnet} on ${lan.interface}`).join(', ')}`;
 }
 
 function removeIfEmpty(dir: string): void {

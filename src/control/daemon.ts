@@ -5,10 +5,23 @@
  * cost nothing), answer `starting` until packets flow, and close after everything is put back, so that `tungate stop`
  * and a second `tungate up` always meet somebody.
  */
-import type { ConfigAnswer, Flow, ReloadAnswer, RuleRow, Status } from '../contract/api.js';
+import type {
+  BlockRow,
+  ChangeAnswer,
+  ConfigAnswer,
+  Flow,
+  ForwardRow,
+  ReloadAnswer,
+  RuleRow,
+  Status,
+} from '../contract/api.js';
+import type { Prefix } from '../contract/plan.js';
 import { native } from '../native.js';
-import { interfaces, poolStatus, ruleRows, traffic } from './answers.js';
+import { formatPrefix } from './address.js';
+import { describeForward, interfaces, poolStatus, ruleRows, traffic } from './answers.js';
 import { type Daemon as Answers, listenMetrics, listenSocket, Refused } from './api.js';
+import { activeBlocks } from './blocks.js';
+import { addBlock, addItem, type Edit, type Overlay, placeOf, removeBlock, removeForward } from './edit.js';
 import type { FlowFilter } from './flows.js';
 import { formatListen } from './listen.js';
 import type { Logger } from './log.js';
@@ -16,6 +29,7 @@ import { Metrics } from './metrics.js';
 import type { Config } from './model.js';
 import { readTunDrops } from './proc.js';
 import type { Router } from './router.js';
+import type { Health, ServiceManager } from './service-manager.js';
 
 export class Daemon implements Answers {
   readonly #router: Router;
@@ -24,16 +38,18 @@ export class Daemon implements Answers {
   readonly #startedAt = Date.now() / 1000;
   readonly #metrics = new Metrics();
   readonly #onStop: (keep: boolean) => void;
+  readonly #manager: ServiceManager | undefined;
   #closeSocket: (() => Promise<void>) | null = null;
   #closeMetrics: (() => Promise<void>) | null = null;
   #listening = 'off';
 
-  /** `onStop`: somebody asked for the end by the API. */
-  constructor(router: Router, log: Logger, version: string, onStop: (keep: boolean) => void) {
+  /** `onStop`: somebody asked for the end by the API. `manager` is told of reloads. */
+  constructor(router: Router, log: Logger, version: string, onStop: (keep: boolean) => void, manager?: ServiceManager) {
     this.#router = router;
     this.#log = log;
     this.#version = version;
     this.#onStop = onStop;
+    this.#manager = manager;
   }
 
   async listen(): Promise<void> {
@@ -53,6 +69,19 @@ export class Daemon implements Answers {
     await this.#closeMetrics?.();
     this.#closeMetrics = close;
     this.#listening = where;
+  }
+
+  /** What the service manager is to know. */
+  health(): Health {
+    const router = this.#router;
+    const workers = router.workers?.status() ?? [];
+    const problems = router.problems.length;
+    const parts = [
+      describe(router),
+      `${router.table?.liveFlows ?? 0} flows`,
+      ...(problems > 0 ? [`${problems} problem${problems > 1 ? 's' : ''} (tungate status)`] : []),
+    ];
+    return { alive: workers.length > 0 && workers.every(({ state }) => state === 'ready'), text: parts.join('; ') };
   }
 
   // ---- What the API asks.
@@ -129,7 +158,16 @@ export class Daemon implements Answers {
     return { file: config.file, generation: compiled.plan.generation, config };
   }
 
-  reload(): Promise<ReloadAnswer> {
+  async reload(): Promise<ReloadAnswer> {
+    this.#manager?.reloading();
+    try {
+      return await this.#reload();
+    } finally {
+      this.#manager?.reloaded(this.health().text);
+    }
+  }
+
+  #reload(): Promise<ReloadAnswer> {
     return this.#router.reload(async (next) => {
       try {
         await this.#listenMetrics(next);
@@ -145,6 +183,19 @@ export class Daemon implements Answers {
   }
 }
 
+/** Who writes the file that something stands in. */
+function written(overlay: Overlay, origin: string): Pick<ForwardRow, 'written' | 'origin'> {
+  const { file } = placeOf(origin);
+  return { written: file === overlay.temporary ? 'temporary' : overlay.owns(file) ? 'lasting' : 'config', origin };
+}
+
 function nowSeconds(): number {
   return Math.floor(native.boottime() / 1000);
+}
+
+/** `203.0.113.10 on vmbr0 for 172.22.161.0/24 on vmbr1`. */
+export function describe(router: Router): string {
+  const { uplinks, lans } = interfaces(router.compiled.plan);
+  const outside = uplinks.map((uplink) => `${uplink.addresses.join(', ') || 'no address yet'} on ${uplink.interface}`);
+  return `${outside.join('; ')} for ${lans.map((lan) => `${lan.subnet} on ${lan.interface}`).join(', ')}`;
 }

@@ -21,7 +21,7 @@
 import { rmSync, statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { isDeepStrictEqual } from 'node:util';
-import type { Phase, ReloadAnswer } from '../contract/api.js';
+import type { ChangeAnswer, Phase, ReloadAnswer } from '../contract/api.js';
 import type { Steering } from '../contract/steering.js';
 import { tableLayout } from '../contract/table-layout.js';
 import type { World } from '../contract/world.js';
@@ -44,15 +44,18 @@ import { native } from '../native.js';
 import { formatAddress } from './address.js';
 import { planDifference } from './answers.js';
 import { Refused } from './api.js';
+import { activeBlocks, nextBlockEnd } from './blocks.js';
 import { compile } from './compile.js';
 import type { Compiled } from './compiled.js';
 import { loadConfig } from './config.js';
 import { laterChanges, sameMeaning } from './config-change.js';
+import { type Edit, Overlay } from './edit.js';
 import { formatError } from './errors.js';
+import { replaceFile } from './files.js';
 import { TableReader } from './flows.js';
 import type { Logger } from './log.js';
 import { readMemory, writeMemory } from './memory.js';
-import type { Config } from './model.js';
+import type { Config, ConfigError } from './model.js';
 import type { RuntimePaths } from './runtime-dir.js';
 import { type Swapped, WorkerSet } from './workers.js';
 
@@ -60,12 +63,31 @@ import { type Swapped, WorkerSet } from './workers.js';
 const VERIFY_MS = 5000;
 const RETRY_MS = 1000;
 
-const NO_FLOWS: Swapped = { stayed: 0, moved: 0, ended: 0 };
+/** A timer cannot wait longer than 24 days; and a clock that was set is noticed within the hour. */
+const LONGEST_WAIT_MS = 3_600_000;
+
+interface Applied {
+  readonly flows: Swapped;
+  readonly difference: string;
+}
+
+const NOTHING: Applied = { flows: { stayed: 0, moved: 0, ended: 0 }, difference: '' };
+
+/** Called with a config that is right, before it comes into force. */
+export type Adopt = (next: Config) => Promise<void>;
 
 export interface RouterOptions {
   readonly paths: RuntimePaths;
   readonly config: Config;
   readonly log: Logger;
+  /** Keeps the TUN's queues from one run to the next, where somebody does. */
+  readonly fdStore?: FdStore;
+}
+
+export interface FdStore {
+  readonly storedTunFds: readonly number[];
+  /** Called with the queues of each TUN that is made, and with none when there is none to keep. */
+  storeTunFds(fds: readonly number[]): void;
 }
 
 export class Router {
@@ -83,10 +105,12 @@ export class Router {
   #watch: WorldWatch | null = null;
   #timer: NodeJS.Timeout | undefined;
   #retry: NodeJS.Timeout | undefined;
+  #blockEnd: NodeJS.Timeout | undefined;
   #queue: Promise<unknown> = Promise.resolve();
   #notes: string[] = [];
   #trouble = '';
   readonly #log: Logger;
+  readonly #fdStore: FdStore | undefined;
   readonly #nl: Netlink;
   readonly #journal: Journal;
 
@@ -95,12 +119,13 @@ export class Router {
     this.paths = options.paths;
     this.config = options.config;
     this.#log = options.log;
+    this.#fdStore = options.fdStore;
     this.lastReload = { at: this.loadedAt, errors: [] };
     this.#nl = new Netlink();
     this.#journal = new Journal(this.paths.undo);
     this.#world = readWorld(this.#nl);
     const memory = this.adopts ? readMemory(this.paths.memory) : null;
-    this.#compiled = compile(this.config, this.#world, memory ? { memory } : undefined);
+    this.#compiled = compile(activeBlocks(this.config), this.#world, memory ? { memory } : undefined);
   }
 
   /** True when an earlier run left its TUN and steering here. */
@@ -150,9 +175,15 @@ export class Router {
     const queues = this.config.workers || Math.max(1, availableParallelism() - 1);
     this.#tun = setupTun(
       this.#nl,
-      { name: this.config.tun.name, queues, addresses: this.#keptAddresses() },
+      {
+        name: this.config.tun.name,
+        queues,
+        addresses: this.#keptAddresses(),
+        stored: this.#fdStore?.storedTunFds ?? [],
+      },
       this.#journal,
     );
+    this.#fdStore?.storeTunFds(this.#tun.fds);
     this.#workers = new WorkerSet({
       tunFds: this.#tun.fds,
       tableFile: this.paths.flows,
@@ -176,6 +207,7 @@ export class Router {
     );
     this.#timer = setInterval(() => void this.#verify(), VERIFY_MS);
     this.#timer.unref();
+    this.#awaitBlockEnd();
     this.phase = 'ready';
     for (const problem of this.problems) this.#log.warn(problem);
   }
@@ -207,54 +239,89 @@ export class Router {
 
   // ---- Change.
 
+  get overlay(): Overlay {
+    return new Overlay(this.config.file, this.paths.temporary);
+  }
+
   /**
    * Reads the config again. Throws Refused, with every error, when it is not taken: then nothing has changed.
    * `adopt` is called when it is known to be right, before it comes into force; it may throw Refused too.
    */
-  reload(adopt: (next: Config) => Promise<void> = async () => {}): Promise<ReloadAnswer> {
+  reload(adopt: Adopt = async () => {}): Promise<ReloadAnswer> {
     return this.#exclusive(async () => {
-      if (this.phase !== 'ready') throw new Refused(409, `the router is ${this.phase}`);
-      const result = loadConfig(this.config.file);
-      this.lastReload = { at: Date.now() / 1000, errors: [] };
+      const at = Date.now() / 1000;
       try {
-        if ('errors' in result)
-          throw new Refused(422, `${this.config.file}: the config has errors`, result.errors.map(formatError));
-        const world = readWorld(this.#nl);
-        const next = compile(result.config, world, this.#compiled);
-        if (next.fatal.length > 0) throw new Refused(422, `${this.config.file}: does not fit this host`, next.fatal);
-        await adopt(result.config);
-        this.#notes = laterChanges(this.config, result.config);
-        const same = sameMeaning(this.config, result.config);
-        // What takes effect at the next start only must not look as if it had.
-        const { limits, workers, tun } = this.config;
-        this.config = { ...result.config, limits: { ...result.config.limits, flows: limits.flows }, workers, tun };
-        this.loadedAt = Date.now() / 1000;
-        const before = this.#compiled.plan.generation;
-        const flows = await this.#apply(compile(this.config, world, this.#compiled), world, 'reload');
-        for (const note of this.#notes) this.#log.warn(note);
-        const { generation } = this.#compiled.plan;
-        return { generation, changed: generation !== before || !same, flows, problems: this.problems };
+        const answer = await this.#take(this.#read(), adopt);
+        this.lastReload = { at, errors: [] };
+        return answer;
       } catch (error) {
         const lines = error instanceof Refused && error.errors.length > 0 ? error.errors : [(error as Error).message];
-        this.lastReload = { ...this.lastReload, errors: lines };
+        this.lastReload = { at, errors: lines };
         this.#log.error(`reload refused, the old config stays: ${lines.join('; ')}`);
         throw error;
       }
     });
   }
 
-  #worldChanged(world: World): Promise<void> {
+  /**
+   * Replaces files of the config and reloads. `prepare` says what their content is to be, from the config as it is written
+   * now. An edit that does not give a right config is refused and not written.
+   */
+  edit(prepare: (config: Config) => Edit, adopt: Adopt = async () => {}): Promise<ChangeAnswer> {
+    return this.#exclusive(async () => {
+      const edit = prepare(this.#read());
+      const next = this.#read(edit);
+      const answer = await this.#take(next, async () => {
+        for (const [file, text] of edit) replaceFile(file, text);
+        await adopt(next);
+      });
+      return { ...answer, files: [...edit.keys()] };
+    });
+  }
+
+  /** The config as it is written, or as it would be with other texts in some files. */
+  #read(edit?: Edit): Config {
+    if (this.phase !== 'ready') throw new Refused(409, `the router is ${this.phase}`);
+    const { file } = this.config;
+    const result = loadConfig(file, { temporary: this.paths.temporary, ...(edit && { instead: edit }) });
+    if ('config' in result) return result.config;
+    // Of a text that is not written, places say nothing.
+    const lines = result.errors.map((error: ConfigError) =>
+      edit?.has(error.file) ? error.message : formatError(error),
+    );
+    throw new Refused(422, edit ? lines[0]! : `${file}: the config has errors`, edit ? lines.slice(1) : lines);
+  }
+
+  async #take(config: Config, adopt: Adopt): Promise<ReloadAnswer> {
+    const world = readWorld(this.#nl);
+    const next = compile(activeBlocks(config), world, this.#compiled);
+    if (next.fatal.length > 0) throw new Refused(422, `${config.file}: does not fit this host`, next.fatal);
+    await adopt(config);
+    this.#notes = laterChanges(this.config, config);
+    const same = sameMeaning(this.config, config);
+    // What takes effect at the next start only must not look as if it had.
+    const { limits, workers, tun } = this.config;
+    this.config = { ...config, limits: { ...config.limits, flows: limits.flows }, workers, tun };
+    this.loadedAt = Date.now() / 1000;
+    const before = this.#compiled.plan.generation;
+    const applied = await this.#apply(world, 'reload');
+    for (const note of this.#notes) this.#log.warn(note);
+    const { generation } = this.#compiled.plan;
+    return { generation, changed: generation !== before || !same, ...applied, problems: this.problems };
+  }
+
+  #worldChanged(world: World, why = 'the host changed'): Promise<void> {
     return this.#exclusive(async () => {
       if (this.phase !== 'ready') return;
       const before = this.problems;
       try {
-        await this.#apply(compile(this.config, world, this.#compiled), world, 'the host changed');
+        await this.#apply(world, why);
         this.#trouble = '';
       } catch (error) {
         this.#trouble = (error as Error).message;
         this.#log.error(
           { err: error },
-          `the host changed and the router cannot follow yet; trying again in ${RETRY_MS / 1000} s`,
+          `${why} and the router cannot follow yet; trying again in ${RETRY_MS / 1000} s`,
         );
         this.#again();
       }
@@ -274,12 +341,13 @@ export class Router {
     this.#retry.unref();
   }
 
-  /** Brings `next` to engine and kernel where it differs from what is there. */
-  async #apply(next: Compiled, world: World, why: string): Promise<Swapped> {
+  /** Brings config and world to engine and kernel where they differ from what is there. */
+  async #apply(world: World, why: string): Promise<Applied> {
     const before = this.#compiled;
+    const next = compile(activeBlocks(this.config), world, before);
     const samePlan = isDeepStrictEqual({ ...next.plan, generation: 0 }, { ...before.plan, generation: 0 });
     const difference = samePlan ? '' : planDifference(before.plan, next.plan);
-    let flows = NO_FLOWS;
+    let { flows } = NOTHING;
     this.#world = world;
     reservePorts(next.reservedPorts, this.#journal);
     if (samePlan) this.#compiled = { ...next, plan: before.plan, memory: before.memory };
@@ -293,7 +361,18 @@ export class Router {
     }
     if (!isDeepStrictEqual({ ...next.steering, tun: this.#tun!.index }, this.#steering)) this.#steer();
     setTunAddresses(this.#nl, this.#tun!, next.tunAddresses, this.#journal);
-    return flows;
+    this.#awaitBlockEnd();
+    return { flows, difference };
+  }
+
+  /** Blocks with an end are part of the plan until then. */
+  #awaitBlockEnd(): void {
+    clearTimeout(this.#blockEnd);
+    const end = nextBlockEnd(this.config);
+    if (end === Number.POSITIVE_INFINITY) return;
+    const wait = Math.min(Math.max(end * 1000 - Date.now(), 0) + 50, LONGEST_WAIT_MS);
+    this.#blockEnd = setTimeout(() => void this.#worldChanged(this.#world, 'a block has ended'), wait);
+    this.#blockEnd.unref();
   }
 
   /** Puts back what somebody else took away (a `tc qdisc del` by hand, a network manager, a write to ip_forward). */
@@ -323,6 +402,7 @@ export class Router {
         this.#closeTun();
         const queues = this.#workers!.size;
         this.#tun = setupTun(this.#nl, { name: this.config.tun.name, queues, addresses: [] }, this.#journal);
+        this.#fdStore?.storeTunFds(this.#tun.fds);
         await this.#workers!.start(this.#tun.fds);
         this.#steer();
         setTunAddresses(this.#nl, this.#tun, this.#compiled.tunAddresses, this.#journal);
@@ -348,6 +428,7 @@ export class Router {
   async #tearDown(keep: boolean): Promise<readonly string[]> {
     clearInterval(this.#timer);
     clearTimeout(this.#retry);
+    clearTimeout(this.#blockEnd);
     this.#watch?.close();
     if (!keep) {
       // Each step by itself: what fails here is tried once more from the journal.
@@ -356,6 +437,7 @@ export class Router {
     }
     await this.#workers?.stop();
     this.#workers?.close();
+    if (!keep) this.#fdStore?.storeTunFds([]);
     this.#closeTun();
     this.table = null;
     let failed: readonly string[] = [];
@@ -366,6 +448,7 @@ export class Router {
       failed = report.failed;
       rmSync(this.paths.flows, { force: true });
       rmSync(this.paths.memory, { force: true });
+      rmSync(this.paths.temporary, { force: true });
     }
     this.#nl.close();
     return failed;

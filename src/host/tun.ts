@@ -7,6 +7,8 @@
  *   reaching the host's stack, and the next start takes it over with its index, which the filters refer to.
  * - A device that the journal does not know was made by somebody else (an administrator who lets the daemon run without
  *   the right to create one). It is adopted when it is a multi-queue TUN that nobody reads, and keeps existing at the end.
+ * - Descriptors that the last run left with the service manager are queues of the device already, with the packets that came
+ *   meanwhile; they are used first. Those of another device, or of one that was deleted, are closed.
  * - Settings of the device: IPv6 off (the kernel would send router solicitations into it), `forwarding` (routes what we
  *   write although ip_forward may be 0), `accept_local` (packets with the source P are otherwise "martian"), rp_filter 0.
  * - rp_filter in force is max(all, device). all=1 drops every translated packet, so then each other device gets the 1
@@ -16,6 +18,7 @@
  *   packets are cut only by the device's GSO limits (64 KiB). 65535 is set so that nothing that does ask for it (a route
  *   to the device, path MTU) ever sees a small one.
  */
+import { readFileSync } from 'node:fs';
 import { native } from '../native.js';
 import { addHostAddress, setConf, setSysctl } from './change.js';
 import { ipv4Number, ipv4Text } from './ipv4.js';
@@ -50,6 +53,8 @@ export interface TunOptions {
   readonly queues: number;
   /** Public addresses that the host must answer for although they are not its own; int32. */
   readonly addresses: readonly number[];
+  /** Queues that the last run left open; they are this function's now. */
+  readonly stored?: readonly number[];
 }
 
 export interface Tun {
@@ -57,8 +62,6 @@ export interface Tun {
   readonly index: number;
   /** One descriptor per queue; the caller closes them. */
   readonly fds: readonly number[];
-  /** TUN_F_* bits that the kernel accepted. */
-  readonly offloads: number;
   /** false: the device was there before. */
   readonly created: boolean;
 }
@@ -67,22 +70,17 @@ export interface Tun {
 export function setupTun(nl: Netlink, options: TunOptions, journal: Journal): Tun {
   const { name } = options;
   const existing = findLink(nl, name);
-  if (existing) checkAdoptable(existing);
-  const fds: number[] = [];
+  const fds = takeStored(options);
   try {
-    let offloads = ~0;
-    for (let queue = 0; queue < options.queues; queue++) {
-      const opened = openQueue(name);
-      fds.push(opened.fd);
-      offloads &= opened.offloads;
-    }
+    if (existing) checkAdoptable(existing, fds.length);
+    while (fds.length < options.queues) fds.push(openQueue(name));
     const device = findLink(nl, name);
     if (!device) throw new Error(`the TUN device ${name} vanished while it was opened: does something else manage it?`);
     noteDevice(journal, device, existing);
     if (!existing) native.tunPersist(fds[0]!, true);
     configure(nl, journal, device);
     setTunAddresses(nl, device, options.addresses, journal);
-    return { name, index: device.index, fds, offloads, created: !existing };
+    return { name, index: device.index, fds, created: !existing };
   } catch (error) {
     for (const fd of fds) native.closeFd(fd);
     throw error;
@@ -107,7 +105,23 @@ export function verifyTun(nl: Netlink, tun: Pick<Tun, 'name' | 'index'>, journal
   return changed;
 }
 
-function checkAdoptable({ name, kind, data }: Link): void {
+/** Those of the stored queues that are queues of this device, as many as are wanted; the rest is closed. */
+function takeStored({ name, queues, stored = [] }: TunOptions): number[] {
+  const taken: number[] = [];
+  for (const fd of stored) {
+    if (taken.length < queues && deviceOf(fd) === name) taken.push(fd);
+    else native.closeFd(fd);
+  }
+  return taken;
+}
+
+/** Name of the TUN that a descriptor is a queue of; undefined when it is none, or the device is gone. */
+function deviceOf(fd: number): string | undefined {
+  return /^iff:\t(.+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1'))?.[1];
+}
+
+/** `ours`: queues that are held by this process. */
+function checkAdoptable({ name, kind, data }: Link, ours: number): void {
   const refuse = (why: string): Error =>
     new Error(
       `${name} exists and ${why}: choose another name (tun: { name: … }), or delete it (ip link delete ${name})`,
@@ -115,12 +129,13 @@ function checkAdoptable({ name, kind, data }: Link): void {
   if (kind !== 'tun' || u8(data.get(IFLA_TUN_TYPE)) !== IFF_TUN) throw refuse('is not a TUN device');
   if (u8(data.get(IFLA_TUN_MULTI_QUEUE)) !== 1) throw refuse('was made without multi_queue');
   if (u8(data.get(IFLA_TUN_VNET_HDR)) !== 1) throw refuse('was made without vnet_hdr');
-  if ((u32(data.get(IFLA_TUN_NUM_QUEUES)) ?? 0) > 0) throw refuse('is in use by another process');
+  // Those that were left with the service manager may be held there a moment longer.
+  if (ours === 0 && (u32(data.get(IFLA_TUN_NUM_QUEUES)) ?? 0) > 0) throw refuse('is in use by another process');
 }
 
-function openQueue(name: string): { fd: number; offloads: number } {
+function openQueue(name: string): number {
   try {
-    return native.tunOpen(name);
+    return native.tunOpen(name).fd;
   } catch (error) {
     throw new Error(tunTrouble(name, error), { cause: error });
   }

@@ -56,7 +56,7 @@ describe('usage', () => {
   test('--help goes to stdout with exit 0 and names every verb and the exit codes', async () => {
     const { code, stdout, stderr } = await tungate(['--help']);
     assert.deepEqual([code, stderr], [0, '']);
-    for (const verb of 'up stop reload check init status flows rules clean doctor demo completion version'.split(' ')) {
+    for (const verb of 'up stop reload check init status flows rules clean doctor install-service demo completion version'.split(' ')) {
       assert.match(stdout, new RegExp(`^  ${verb}\\b`, 'm'));
     }
     assert.match(stdout, /Exit codes: 0 ok, 1 failed, 2 usage or config, 3 daemon not running, 77 no privilege/);
