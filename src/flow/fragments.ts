@@ -182,7 +182,7 @@ export class Fragments {
     this.#heldAt[slot] = this.#write;
     this.#heldLen[slot] = len;
     this.#heldSince[slot] = now;
-    this.#bytes.set(data.subarray(off, off + len), this.#write);
+    copy(data, off, this.#bytes, this.#write, len);
     this.#write += len;
     this.#count++;
   }
@@ -208,7 +208,7 @@ export class Fragments {
   take(position: number, into: Uint8Array, off: number): void {
     const slot = (this.#head + position) % HELD_SLOTS;
     const at = this.#heldAt[slot]!;
-    into.set(this.#bytes.subarray(at, at + this.#heldLen[slot]!), off);
+    copy(this.#bytes, at, into, off, this.#heldLen[slot]!);
     this.#heldLen[slot] = 0;
   }
 
@@ -244,4 +244,9 @@ export class Fragments {
   #set(src: number, dst: number, idProto: number): number {
     return (hashTuple(this.#hash, src, dst, idProto, 0) & (SETS - 1)) * WAYS * KNOWN_WORDS;
   }
+}
+
+/** By bytes, because a subarray for `set` would be garbage for each fragment of a flood. */
+function copy(from: Uint8Array, at: number, into: Uint8Array, to: number, bytes: number): void {
+  for (let i = 0; i < bytes; i++) into[to + i] = from[at + i]!;
 }
