@@ -231,6 +231,8 @@ function toPool(engine: Engine, index: number, now: number): number {
   }
   const inside = mappings.insideOf(mapping);
   const lan = policy.lanOf(inside);
+  // A LAN that the kernel does not reach now: the packet would follow the default route out.
+  if (lan?.out === 0) return Verdict.NO_ROUTE;
   // The host's own mapping (it reaches its own forwards through one).
   d.out0 = lan ? lan.out : 0;
   d.target = inside;

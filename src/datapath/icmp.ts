@@ -51,12 +51,17 @@ export function icmpError(engine: Engine, batch: Batch, i: number, now: number):
   // Errors go to the quoted packet's sender, or somebody is making them up.
   if (batch.dst[i] !== src) return Verdict.ICMP_EMBEDDED;
   if (view.getUint8(off + Ipv4.TTL) <= 1) return Verdict.TTL_EXPIRED;
+  // It goes where the packets of this side go.
+  const outs = rows[row + Row.RULE]! >>> 16;
+  if (engine.mtus[(handle & 1) === 0 ? outs & 0xff : outs >>> 8] === 0) return Verdict.NO_ROUTE;
 
   const original = row + Row.SRC0 + ((handle & 1) ^ 1) * 3;
   const oldSrc = rows[original]!;
   const oldDst = rows[original + 1]!;
   const plain = (rows[row + Row.KIND]! & RowFlag.PLAIN) !== 0;
   const sender = batch.src[i]!;
+  // Without NAT the error leaves with its sender's address: then it must be one of ours or of a LAN's.
+  if (plain && foreign(engine, sender) && foreign(engine, oldSrc)) return Verdict.FOREIGN_SOURCE;
   restoreQuote(view, q, q4, end, proto, oldSrc, oldDst, rows[original + 2]!, src, dst, ports);
   view.setUint16(l4 + Icmp.CHECKSUM, 0);
   view.setUint16(l4 + Icmp.CHECKSUM, ~checksum(data, l4, end - l4, 0) & 0xffff);
@@ -71,12 +76,21 @@ export function icmpError(engine: Engine, batch: Batch, i: number, now: number):
   return Verdict.FORWARD;
 }
 
-/** Is `sender` an address that `receiver` must not see: one of a LAN, or of the host, spoken to somebody outside? */
+/**
+ * Must `receiver` not see `sender`? Outside only our public addresses are seen: not those of a LAN or of the host, and none
+ * that a router behind a LAN brings along, or a guest makes up.
+ */
 function hidden(engine: Engine, sender: number, receiver: number): boolean {
   const { policy } = engine;
   if (policy.addressIndex(sender) >= 0) return false;
   if (policy.lanOf(sender)) return true;
-  return policy.isHost(sender) && !policy.lanOf(receiver);
+  return foreign(engine, receiver) || (policy.isHost(sender) && !policy.lanOf(receiver));
+}
+
+/** Neither a LAN's address nor one of the router's. */
+function foreign(engine: Engine, address: number): boolean {
+  const { policy } = engine;
+  return !policy.lanOf(address) && !policy.isHost(address) && policy.addressIndex(address) < 0;
 }
 
 /** Port word (source << 16 | destination) of the quoted packet; a query's id stands on the side that asks. */

@@ -158,6 +158,11 @@ export class Policy {
       d.verdict = address.shared ? Verdict.PUNT : index < 0 ? Verdict.PROTOCOL : Verdict.NO_MAPPING;
       return;
     }
+    // As in #fromLan: the answer would follow the default route out.
+    if (lan?.out === 0) {
+      d.verdict = Verdict.NO_ROUTE;
+      return;
+    }
     // A LAN host or the host itself as the sender: without source NAT the answer would not come back this way.
     const fromHost = this.isHost(src);
     d.sourceNat = lan !== undefined || fromHost;
