@@ -1,5 +1,5 @@
 /** Kernel, privileges, TUN, traffic control: what every config needs. */
-import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { native } from '../native.js';
 import { type Check, fail, ok, warn } from './check.js';
@@ -54,7 +54,8 @@ function checkCapability(): Check {
 function checkSysctlWritable(): Check {
   const file = `/proc/sys/${RESERVED_PORTS}`;
   try {
-    accessSync(file, constants.W_OK);
+    // Opened, not access(2): that asks for the real user's rights, which leave out capabilities.
+    closeSync(openSync(file, 'r+'));
     return ok('sysctl', '/proc/sys is writable');
   } catch (error) {
     const readOnly = failedWith(error, 'EROFS');

@@ -34,7 +34,19 @@ export function checkNetfilter(wanted: Wanted): Check[] {
 /** The old iptables has its own tables, which only its own program can read. */
 function checkLegacy(): Check[] {
   const file = '/proc/net/ip_tables_names';
-  const tables = existsSync(file) ? readFileSync(file, 'utf8').split('\n').filter(Boolean) : [];
+  let tables: string[];
+  try {
+    tables = existsSync(file) ? readFileSync(file, 'utf8').split('\n').filter(Boolean) : [];
+  } catch {
+    // Only root may read it; a service with CAP_NET_ADMIN alone is not root.
+    return [
+      warn(
+        'iptables',
+        'whether the old iptables is in use cannot be seen by this user',
+        'run "tungate doctor" once as root',
+      ),
+    ];
+  }
   if (tables.length === 0) return [];
   return [
     warn(
