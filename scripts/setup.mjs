@@ -107,6 +107,7 @@ const UNPACKED = {
   turnserver: { name: 'coturn', why: 'the tests judge mapping and filtering with it' },
   nginx: { name: 'nginx', why: 'the tests judge a thousand connections with it' },
   wrk: { name: 'wrk', why: 'the tests judge a thousand connections with it' },
+  vsftpd: { name: 'vsftpd', why: 'the tests judge the FTP helper with it' },
 };
 
 function unpacked() {
