@@ -77,7 +77,13 @@ const VERBS: readonly Verb[] = [
   },
   {
     name: 'flows',
-    summary: 'list live flows',
+    arguments: '[action] [file]',
+    summary: 'list live flows; delete, export or import them',
+    details:
+      'flows                list\n' +
+      'flows delete         end the flows that the filter names (at least one option of it)\n' +
+      'flows export FILE|-  write flows and mappings, to be imported after a reboot, elsewhere, or by another version\n' +
+      'flows import FILE|-  take them over, as far as the config in force would make them again',
     options: [
       ['-p, --proto <protocol>', 'tcp, udp, icmp, … or a number'],
       ['-s, --src <address>', 'source of the first packet, address or prefix'],
@@ -98,6 +104,48 @@ const VERBS: readonly Verb[] = [
     options: [JSON_OPTION, ...RUNTIME_OPTIONS],
     example: 'tungate rules',
     load: () => import('./cli/rules.js'),
+  },
+  {
+    name: 'forward',
+    arguments: '<action> [what...]',
+    summary: 'add, remove or list forwards of the running router',
+    details:
+      'forward add SPEC     as in the config: [ADDRESS:]PORTS:TARGET[:PORTS][/PROTO,...]\n' +
+      'forward remove NAME  as "forward list" says it\n' +
+      'forward list\n' +
+      'What is added is written to conf.d/90-tungate.yaml beside the config and stays over restarts, unless --temporary.',
+    options: [
+      ['--as <name>', 'add: its name in metrics, rules and errors'],
+      ['--from <prefixes>', 'add: only these sources, separated by commas'],
+      ['--temporary', 'add: until the router stops; a crash or a hand-over is no stop'],
+      JSON_OPTION,
+      ...RUNTIME_OPTIONS,
+    ],
+    example: 'tungate forward add 2222:172.22.161.10:22/tcp --as ssh-of-vm-10 --from 198.51.100.0/24',
+    load: () => import('./cli/forward.js'),
+  },
+  {
+    name: 'block',
+    arguments: '<address>',
+    summary: 'exchange nothing more with an address or prefix; "block list" lists',
+    details:
+      'Ends its flows at once. Written to conf.d/90-tungate.yaml beside the config and stays over restarts, unless --temporary.',
+    options: [
+      ['--for <time>', 'how long: 90, 90s, 10m, 2h, 7d (default: until it is unblocked)'],
+      ['--temporary', 'until the router stops; a crash or a hand-over is no stop'],
+      JSON_OPTION,
+      ...RUNTIME_OPTIONS,
+    ],
+    example: 'tungate block 198.51.100.0/24 --for 1h',
+    load: () => import('./cli/block.js'),
+  },
+  {
+    name: 'unblock',
+    arguments: '<address>',
+    summary: 'take an address or prefix off the block list',
+    options: [JSON_OPTION, ...RUNTIME_OPTIONS],
+    example: 'tungate unblock 198.51.100.0/24',
+    load: () => import('./cli/unblock.js'),
   },
   {
     name: 'clean',
@@ -172,12 +220,12 @@ function addVerb(program: Command, verb: Verb): void {
     .description(`${verb.summary[0]!.toUpperCase()}${verb.summary.slice(1)}.${verb.details ? `\n${verb.details}` : ''}`)
     .addHelpText('after', `\nExample:\n  $ ${verb.example}`)
     .showHelpAfterError(`(tungate ${verb.name} --help)`);
-  if (verb.arguments) command.argument(verb.arguments);
+  for (const argument of verb.arguments?.split(' ') ?? []) command.argument(argument);
   for (const [flags, text] of verb.options ?? []) command.option(flags, text);
   command.action(async (...parameters: unknown[]) => {
     const options = command.opts<OptionValues>() as Options;
-    const first = parameters[0];
-    const args = verb.arguments ? (Array.isArray(first) ? (first as string[]) : [String(first)]) : [];
+    // One parameter an argument, a list where it may be several, undefined where it is not there; then two of commander's own.
+    const args = (parameters.slice(0, -2) as (string | string[] | undefined)[]).flatMap((value) => value ?? []);
     if (!verb.load) throw new CliError(Exit.USAGE, `"${verb.name}" must be the first word: ${verb.example}`);
     exitCode = (await (await verb.load()).run(options, args)) ?? Exit.OK;
   });

@@ -1,6 +1,7 @@
 /** `tungate reload`: the daemon reads its config again; on any error it keeps the old plan and the errors come back. */
 import type { ReloadAnswer } from '../contract/api.js';
 import { call } from '../control/client.js';
+import { outcome } from './change.js';
 import { type Options, pathsOf, printJson, talk } from './verb.js';
 
 export async function run(options: Options): Promise<undefined> {
@@ -10,10 +11,9 @@ export async function run(options: Options): Promise<undefined> {
     printJson(answer);
     return;
   }
-  const { stayed, moved, ended } = answer.flows;
   talk(
     answer.changed
-      ? `reloaded: generation ${answer.generation}; flows: ${stayed} stayed, ${moved} moved, ${ended} ended`
+      ? `reloaded: ${answer.difference ? `${answer.difference}; ` : ''}${outcome(answer)}`
       : `nothing changed: generation ${answer.generation} stays`,
   );
 }

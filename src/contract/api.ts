@@ -5,6 +5,12 @@
  *   GET    /flows?proto=&src=&dst=&sport=&dport=&limit=   Flow[], one a line (so that it can be read as it comes)
  *   DELETE /flows?…           { ended }: the same filters, at least one of them
  *   GET    /rules             RuleRow[]
+ *   GET    /forwards          ForwardRow[]
+ *   POST   /forwards          { forward, name?, temporary? } → ChangeAnswer; `forward` as it would stand in the config
+ *   DELETE /forwards?name=    ChangeAnswer; only what was added by this API or its overlay file
+ *   GET    /blocks            BlockRow[]
+ *   POST   /blocks            { address, seconds?, temporary? } → ChangeAnswer
+ *   DELETE /blocks?address=   ChangeAnswer
  *   GET    /metrics           Prometheus text
  *   GET    /config            ConfigAnswer
  *   POST   /reload            ReloadAnswer; 422 with `errors` when the new config is refused
@@ -108,9 +114,37 @@ export interface RuleRow {
   readonly refused: number;
 }
 
+/** Where something is written: an overlay of the router's own (lasting or temporary), or a file that it only reads. */
+export type Origin = 'config' | 'lasting' | 'temporary';
+
+export interface ForwardRow {
+  readonly name: string;
+  /** What it does, in a few words. */
+  readonly what: string;
+  readonly written: Origin;
+  /** file:line:col. */
+  readonly origin: string;
+}
+
+export interface BlockRow {
+  /** Prefix with its length. */
+  readonly address: string;
+  /** ISO 8601, or null: until it is removed. */
+  readonly until: string | null;
+  readonly written: Origin;
+  readonly origin: string;
+}
+
+export interface ChangeAnswer extends ReloadAnswer {
+  /** Files that were written. */
+  readonly files: readonly string[];
+}
+
 export interface ReloadAnswer {
   readonly generation: number;
   readonly changed: boolean;
+  /** What became another, in words; '' when nothing did. */
+  readonly difference: string;
   /** What became of the live flows, over all workers. */
   readonly flows: { readonly stayed: number; readonly moved: number; readonly ended: number };
   readonly problems: readonly string[];

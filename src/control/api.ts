@@ -10,21 +10,46 @@
 import { once } from 'node:events';
 import { chmodSync, renameSync, rmSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { ConfigAnswer, ErrorAnswer, Flow, ReloadAnswer, RuleRow, Status } from '../contract/api.js';
+import type {
+  BlockRow,
+  ChangeAnswer,
+  ConfigAnswer,
+  ErrorAnswer,
+  Flow,
+  ForwardRow,
+  ReloadAnswer,
+  RuleRow,
+  Status,
+} from '../contract/api.js';
 import type { Prefix } from '../contract/plan.js';
-import { parsePrefix } from './address.js';
-import { type FlowFilter, protocolNumber } from './flows.js';
+import { onlyKeys, readBody, readFilter, readFlag, readNumber, readPrefix } from './api-request.js';
+import type { FlowFilter } from './flows.js';
+import { Refused } from './refused.js';
 
-const BODY_BYTES = 4096;
+export { Refused } from './refused.js';
+
 const HEADER_BYTES = 8192;
+/** Ten years: longer than that is for ever. */
+const MAX_BLOCK_SECONDS = 315_360_000;
 const CONNECTIONS = 64;
 const REQUEST_MS = 10_000;
 /** Longest silence of a reader in the middle of an answer. */
 const IDLE_MS = 30_000;
 const FLOWS_A_SLICE = 2048;
 
+/** What it asks about forwards and blocks. All that change something throw Refused when it cannot be. */
+export interface ChangesAsked {
+  forwards(): ForwardRow[];
+  addForward(forward: unknown, temporary: boolean): Promise<ChangeAnswer>;
+  removeForward(name: string): Promise<ChangeAnswer>;
+  blocks(): BlockRow[];
+  addBlock(address: Prefix, seconds: number, temporary: boolean): Promise<ChangeAnswer>;
+  removeBlock(address: Prefix): Promise<ChangeAnswer>;
+}
+
 /** What the API asks of the daemon. */
 export interface Daemon {
+  readonly changes: ChangesAsked;
   status(): Status;
   flows(filter: FlowFilter): Iterable<Flow>;
   endFlows(flows: readonly { index: number; generation: number }[]): Promise<number>;
@@ -37,17 +62,6 @@ export interface Daemon {
   stop(keep: boolean): void;
 }
 
-/** The request is understood and refused: `status` and `errors` go to the client. */
-export class Refused extends Error {
-  readonly status: number;
-  readonly errors: readonly string[];
-  constructor(status: number, message: string, errors: readonly string[] = []) {
-    super(message);
-    this.status = status;
-    this.errors = errors;
-  }
-}
-
 type Handler = (daemon: Daemon, request: IncomingMessage, response: ServerResponse, query: URLSearchParams) => unknown;
 
 const ROUTES: Readonly<Record<string, Readonly<Record<string, Handler>>>> = {
@@ -56,6 +70,16 @@ const ROUTES: Readonly<Record<string, Readonly<Record<string, Handler>>>> = {
   '/config': { GET: (daemon, _, response) => sendJson(response, 200, daemon.config()) },
   '/metrics': { GET: sendMetrics },
   '/flows': { GET: sendFlows, DELETE: endFlows },
+  '/forwards': {
+    GET: (daemon, _, response) => sendJson(response, 200, daemon.changes.forwards()),
+    POST: addForward,
+    DELETE: removeForward,
+  },
+  '/blocks': {
+    GET: (daemon, _, response) => sendJson(response, 200, daemon.changes.blocks()),
+    POST: addBlock,
+    DELETE: removeBlock,
+  },
   '/reload': { POST: async (daemon, _, response) => sendJson(response, 200, await daemon.reload()) },
   '/stop': { POST: stop },
 };
@@ -175,77 +199,63 @@ async function endFlows(
   if (Object.keys(filter).length === 0) {
     throw new Refused(400, 'which flows? Give at least one of proto, src, dst, sport, dport');
   }
-  const flows = Array.from(daemon.flows(filter), ({ index, generation }) => ({ index, generation }));
+  const limit = readNumber(query, 'limit', 0, 2 ** 31 - 1) ?? Number.POSITIVE_INFINITY;
+  const flows: { index: number; generation: number }[] = [];
+  for (const { index, generation } of daemon.flows(filter)) {
+    if (flows.length >= limit) break;
+    flows.push({ index, generation });
+  }
   sendJson(response, 200, { ended: flows.length === 0 ? 0 : await daemon.endFlows(flows) });
+}
+
+async function addForward(daemon: Daemon, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const body = await readBody(request);
+  onlyKeys(body, ['forward', 'temporary']);
+  const { forward } = body;
+  if (typeof forward !== 'string' && (typeof forward !== 'object' || forward === null))
+    throw new Refused(400, 'forward: a text like "2222:172.22.161.10:22/tcp", or a map with `to`');
+  sendJson(response, 200, await daemon.changes.addForward(forward, readFlag(body, 'temporary')));
+}
+
+async function removeForward(
+  daemon: Daemon,
+  _request: IncomingMessage,
+  response: ServerResponse,
+  query: URLSearchParams,
+): Promise<void> {
+  const name = query.get('name');
+  if (name === null) throw new Refused(400, 'which forward? Give its name');
+  sendJson(response, 200, await daemon.changes.removeForward(name));
+}
+
+async function addBlock(daemon: Daemon, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const body = await readBody(request);
+  onlyKeys(body, ['address', 'seconds', 'temporary']);
+  const { address, seconds = 0 } = body;
+  if (typeof address !== 'string') throw new Refused(400, 'address: an IPv4 address or prefix');
+  if (!Number.isInteger(seconds) || (seconds as number) < 0 || (seconds as number) > MAX_BLOCK_SECONDS)
+    throw new Refused(400, `seconds: 1 to ${MAX_BLOCK_SECONDS}, or 0 for no end`);
+  const prefix = readPrefix(new URLSearchParams({ address }), 'address')!;
+  sendJson(response, 200, await daemon.changes.addBlock(prefix, seconds as number, readFlag(body, 'temporary')));
+}
+
+async function removeBlock(
+  daemon: Daemon,
+  _request: IncomingMessage,
+  response: ServerResponse,
+  query: URLSearchParams,
+): Promise<void> {
+  const prefix = readPrefix(query, 'address');
+  if (prefix === undefined) throw new Refused(400, 'which address?');
+  sendJson(response, 200, await daemon.changes.removeBlock(prefix));
 }
 
 async function stop(daemon: Daemon, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const body = await readBody(request);
-  const keep = 'keep' in body ? body.keep : false;
-  if (typeof keep !== 'boolean') throw new Refused(400, 'keep: true or false');
+  const keep = readFlag(body, 'keep');
   response.setHeader('connection', 'close');
   response.once('close', () => daemon.stop(keep));
   sendJson(response, 202, {});
-}
-
-async function readBody(request: IncomingMessage): Promise<Record<string, unknown>> {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    bytes += chunk.length;
-    if (bytes > BODY_BYTES) throw new Refused(413, `the body is longer than ${BODY_BYTES} bytes`);
-    chunks.push(chunk);
-  }
-  if (bytes === 0) return {};
-  let value: unknown;
-  try {
-    value = JSON.parse(Buffer.concat(chunks).toString('utf8'));
-  } catch {
-    throw new Refused(400, 'the body is not JSON');
-  }
-  if (value === null || typeof value !== 'object' || Array.isArray(value))
-    throw new Refused(400, 'the body is not an object');
-  return value as Record<string, unknown>;
-}
-
-function readFilter(query: URLSearchParams): FlowFilter {
-  for (const key of query.keys()) {
-    if (!['proto', 'src', 'dst', 'sport', 'dport', 'limit'].includes(key))
-      throw new Refused(400, `unknown filter "${key}"`);
-  }
-  const proto = query.get('proto');
-  const number = proto === null ? undefined : protocolNumber(proto);
-  if (proto !== null && number === undefined)
-    throw new Refused(400, `proto "${proto}": a name (tcp, udp, icmp, gre…) or 0-255`);
-  const sport = readNumber(query, 'sport', 0, 65_535);
-  const dport = readNumber(query, 'dport', 0, 65_535);
-  const src = readPrefix(query, 'src');
-  const dst = readPrefix(query, 'dst');
-  return {
-    ...(number !== undefined && { proto: number }),
-    ...(src && { src }),
-    ...(dst && { dst }),
-    ...(sport !== undefined && { sport }),
-    ...(dport !== undefined && { dport }),
-  };
-}
-
-function readPrefix(query: URLSearchParams, key: string): Prefix | undefined {
-  const text = query.get(key);
-  if (text === null) return undefined;
-  try {
-    return parsePrefix(text);
-  } catch (error) {
-    throw new Refused(400, `${key}: ${(error as Error).message}`);
-  }
-}
-
-function readNumber(query: URLSearchParams, key: string, least: number, most: number): number | undefined {
-  const text = query.get(key);
-  if (text === null) return undefined;
-  const value = /^\d{1,10}$/.test(text) ? Number(text) : -1;
-  if (value < least || value > most) throw new Refused(400, `${key} "${text}": a number, ${least} to ${most}`);
-  return value;
 }
 
 async function listen(

@@ -1,10 +1,10 @@
 /** What a reload changes, as far as the two configs alone tell. */
 import type { Config } from './model.js';
 
-/** Equal but for the places in the file. */
+/** Equal but for the places in the files, and which files there are. */
 export function sameMeaning(a: Config, b: Config): boolean {
   const text = (config: Config) =>
-    JSON.stringify(config, (key, value: unknown) => (key === 'origin' ? undefined : value));
+    JSON.stringify(config, (key, value: unknown) => (key === 'origin' || key === 'files' ? undefined : value));
   return text(a) === text(b);
 }
 

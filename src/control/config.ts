@@ -1,6 +1,7 @@
 /**
  * Text of a config file → Config, or every error in it at once.
  *
+ *   0 files.ts    the main file, and the overlays beside it: they add items to lists, nothing else
  *   1 source.ts   YAML → plain value with positions
  *   2 schema.ts   each section, lists item by item: kinds, grammars, bounds, unknown keys
  *   3 here        items that are right get their defaults and become parts of a Config
@@ -8,13 +9,13 @@
  *
  * A part that is wrong in step 2 is left out of step 4, and step 4 says nothing that only follows from such a hole.
  */
-import { readFileSync } from 'node:fs';
 import type { z } from 'zod';
 import { Filtering, Mapping, type Timeouts } from '../contract/plan.js';
 import { TextError } from './address.js';
 import { crossCheck, type Item, type Parts } from './checks.js';
 import { DEFAULT_METRICS, DEFAULT_PORTS, DEFAULT_TUN, LIMITS, TIMEOUTS } from './defaults.js';
 import { sortErrors, unknownWord } from './errors.js';
+import { overlayFiles, readText, type Text } from './files.js';
 import { buildForward, natName } from './forward.js';
 import { parseListen } from './listen.js';
 import type { Config, ConfigError, LanConfig, NatConfig, Result, UplinkConfig } from './model.js';
@@ -22,52 +23,33 @@ import { parsePorts } from './ports.js';
 import { LIST_SECTIONS, type natSchema, SECTIONS, show, TOP_KEYS, type uplinkSchema } from './schema.js';
 import { type Path, type Position, pathText, readSource, type Source } from './source.js';
 
-/** Reads and judges a file. A file that is missing or unreadable is an error like any other. */
-export function loadConfig(path: string): Result {
-  let text: string;
-  try {
-    text = new TextDecoder('utf-8', { fatal: true }).decode(readFileSync(path));
-  } catch (error) {
-    return { errors: [{ file: path, line: 0, col: 0, path: '', message: whyUnreadable(error) }] };
-  }
-  return parseConfig(text, path);
+export interface LoadOptions {
+  /** A last overlay that may be there: what was changed at run time and is not to outlive the router. */
+  readonly temporary?: string;
+  /** Texts that are to be judged as if they were the content of these files. */
+  readonly instead?: ReadonlyMap<string, string>;
 }
 
-function whyUnreadable(error: unknown): string {
-  const { code, message } = error as NodeJS.ErrnoException;
-  switch (code) {
-    case 'ENOENT':
-      return 'no such file; `tungate init` writes a config for this host to start from';
-    case 'EACCES':
-    case 'EPERM':
-      return 'not permitted to read it; run as root or correct its mode';
-    case 'EISDIR':
-      return 'is a folder; name the file in it';
-    case 'ERR_ENCODING_INVALID_ENCODED_DATA':
-      return 'is not UTF-8 text';
-    default:
-      return `cannot be read: ${message}`;
+/** Reads and judges a file with its overlays. A file that is missing or unreadable is an error like any other. */
+export function loadConfig(path: string, { temporary, instead = new Map() }: LoadOptions = {}): Result {
+  const texts: Text[] = [];
+  const errors: ConfigError[] = [];
+  for (const file of [path, ...overlayFiles(path, temporary, instead)]) {
+    const text = instead.get(file) ?? readText(file);
+    if (typeof text === 'string') texts.push({ file, text });
+    else errors.push({ file, line: 0, col: 0, path: '', message: text.unreadable });
   }
+  if (errors.length > 0) return { errors };
+  return parseConfig(texts[0]!.text, path, texts.slice(1));
 }
 
-/** Judges a text; `file` is only what errors and origins call it. Never throws. */
-export function parseConfig(text: string, file: string): Result {
-  const reader = new Reader(text, file);
-  const { source, errors } = reader;
-  if (errors.length > 0) return { errors: sortErrors(errors) };
-  const root = source.value;
-  if (root === null || root === undefined) {
-    reader.fail([], 'is empty; it needs at least `uplink` and `lans` (`tungate init` writes a config to start from)');
-    return { errors };
-  }
-  if (typeof root !== 'object' || Array.isArray(root)) {
-    reader.fail([], `must be a map with keys like \`uplink\` and \`lans\`, not ${show(root)}`);
-    return { errors };
-  }
-  const sections = root as Sections;
-  for (const key of Object.keys(sections)) {
-    if (!TOP_KEYS.includes(key)) reader.failKey([key], unknownWord('key', key, TOP_KEYS));
-  }
+/** Judges a text and its overlays; `file` is only what errors and origins call it. Never throws. */
+export function parseConfig(text: string, file: string, overlays: readonly Text[] = []): Result {
+  const reader = new Reader([{ file, text }, ...overlays]);
+  const { errors } = reader;
+  if (errors.length > 0) return { errors: sortErrors(errors, reader.files) };
+  const sections = reader.sections();
+  if (sections === undefined) return { errors };
   const only = reader.section(sections, 'uplink');
   const uplinks = reader.items(sections, 'uplinks');
   if (only !== undefined) uplinks.unshift({ path: ['uplink'], origin: reader.origin(['uplink']), value: only });
@@ -85,42 +67,129 @@ export function parseConfig(text: string, file: string): Result {
     fail: (path, message) => reader.fail(path, message),
     failKey: (path, message) => reader.failKey(path, message),
   });
-  return errors.length > 0 ? { errors: sortErrors(errors) } : { config };
+  return errors.length > 0 ? { errors: sortErrors(errors, reader.files) } : { config };
 }
 
 type Sections = Readonly<Record<string, unknown>>;
+
+function isMap(value: unknown): value is Sections {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
 type Section<K extends keyof typeof SECTIONS> = z.output<(typeof SECTIONS)[K]>;
 type ListItem<K extends keyof typeof LIST_SECTIONS> = z.output<(typeof LIST_SECTIONS)[K]>;
 
-/** One text on its way to a config: where things stand in it, and what has been found wrong so far. */
-class Reader {
-  readonly source: Source;
-  readonly file: string;
-  readonly errors: ConfigError[] = [];
+/** A list of one file within the list of all: its items are [base, base + length). */
+interface Share {
+  readonly file: ReadFile;
+  readonly base: number;
+  readonly length: number;
+}
 
-  constructor(text: string, file: string) {
-    this.source = readSource(text);
-    this.file = file;
-    for (const fault of this.source.faults) this.#add(fault, [], fault.message);
+interface ReadFile {
+  readonly name: string;
+  readonly source: Source;
+}
+
+/**
+ * Texts on their way to a config: where things stand in them, and what has been found wrong so far. Paths count the items of
+ * a list through all files; places and messages are those of the one file that an item stands in.
+ */
+class Reader {
+  readonly errors: ConfigError[] = [];
+  readonly #files: readonly ReadFile[];
+  readonly #shares = new Map<string, Share[]>();
+
+  constructor(texts: readonly Text[]) {
+    this.#files = texts.map(({ file, text }) => ({ name: file, source: readSource(text) }));
+    for (const file of this.#files) for (const fault of file.source.faults) this.#add(file, fault, [], fault.message);
   }
 
-  #add({ line, col }: Position, path: Path, message: string): void {
-    this.errors.push({ file: this.file, line, col, path: pathText(path), message });
+  get file(): string {
+    return this.#files[0]!.name;
+  }
+
+  get files(): string[] {
+    return this.#files.map(({ name }) => name);
+  }
+
+  /** The main file's sections, its lists with the overlays' items behind its own; undefined when it has none. */
+  sections(): Sections | undefined {
+    const [main, ...overlays] = this.#files;
+    const root = main!.source.value;
+    if (root === null || root === undefined) {
+      this.fail([], 'is empty; it needs at least `uplink` and `lans` (`tungate init` writes a config to start from)');
+      return undefined;
+    }
+    if (!isMap(root)) {
+      this.fail([], `must be a map with keys like \`uplink\` and \`lans\`, not ${show(root)}`);
+      return undefined;
+    }
+    const merged: Record<string, unknown> = { ...root };
+    for (const key of Object.keys(root)) {
+      if (!TOP_KEYS.includes(key)) this.failKey([key], unknownWord('key', key, TOP_KEYS));
+      const list = root[key];
+      if (Array.isArray(list)) this.#shares.set(key, [{ file: main!, base: 0, length: list.length }]);
+    }
+    for (const overlay of overlays) this.#addOverlay(merged, overlay);
+    return merged;
+  }
+
+  #addOverlay(merged: Record<string, unknown>, file: ReadFile): void {
+    const root = file.source.value;
+    // A file whose last item was removed.
+    if (root === null || root === undefined) return;
+    if (!isMap(root)) {
+      this.#add(file, file.source.at([]), [], `must be a map with keys like \`forwards\`, not ${show(root)}`);
+      return;
+    }
+    for (const [key, list] of Object.entries(root)) {
+      if (!Object.hasOwn(LIST_SECTIONS, key)) {
+        const message = TOP_KEYS.includes(key)
+          ? `\`${key}\` belongs into ${this.file}; a file beside it adds to the lists ${Object.keys(LIST_SECTIONS).join(', ')}`
+          : unknownWord('key', key, Object.keys(LIST_SECTIONS));
+        this.#add(file, file.source.keyAt([key]), [key], message);
+      } else if (!Array.isArray(list)) {
+        this.#add(file, file.source.at([key]), [key], `must be a list, not ${show(list)}`);
+      } else if (merged[key] === undefined || Array.isArray(merged[key])) {
+        const before = (merged[key] ?? []) as unknown[];
+        const share = { file, base: before.length, length: list.length };
+        this.#shares.set(key, [...(this.#shares.get(key) ?? []), share]);
+        merged[key] = [...before, ...(list as unknown[])];
+      }
+    }
+  }
+
+  /** The file that something stands in, and its path there. */
+  #place(path: Path): { file: ReadFile; path: Path } {
+    const [key, index, ...rest] = path;
+    const shares = this.#shares.get(String(key));
+    if (shares === undefined) return { file: this.#files[0]!, path };
+    if (typeof index !== 'number') return { file: shares[0]!.file, path };
+    const share = shares.find(({ base, length }) => index < base + length) ?? shares[shares.length - 1]!;
+    return { file: share.file, path: [key!, index - share.base, ...rest] };
+  }
+
+  #add(file: ReadFile, { line, col }: Position, path: Path, message: string): void {
+    this.errors.push({ file: file.name, line, col, path: pathText(path), message });
   }
 
   /** At the value at `path`. */
   fail(path: Path, message: string): void {
-    this.#add(this.source.at(path), path, message);
+    const { file, path: there } = this.#place(path);
+    this.#add(file, file.source.at(there), there, message);
   }
 
   /** At the key that ends `path`. */
   failKey(path: Path, message: string): void {
-    this.#add(this.source.keyAt(path), path, message);
+    const { file, path: there } = this.#place(path);
+    this.#add(file, file.source.keyAt(there), there, message);
   }
 
   origin(path: Path): string {
-    const { line, col } = this.source.at(path);
-    return `${this.file}:${line}:${col}`;
+    const { file, path: there } = this.#place(path);
+    const { line, col } = file.source.at(there);
+    return `${file.name}:${line}:${col}`;
   }
 
   /** Nothing was wrong at or below a top-level key. */
@@ -185,19 +254,31 @@ function makeConfig(reader: Reader, sections: Sections, parts: Parts): Config {
   const workers = reader.section(sections, 'workers');
   return {
     file: reader.file,
+    files: reader.files,
     uplinks: parts.uplinks.map((item) => item.value),
     lans: parts.lans.map((item) => item.value),
     forwards: parts.forwards.map((item) => item.value),
     nat: parts.nat.map((item) => item.value),
-    limits: { flows: limits?.flows ?? LIMITS.flows.preset, perHost: limits?.per_host ?? LIMITS.per_host.preset },
+    limits: {
+      flows: limits?.flows ?? LIMITS.flows.preset,
+      perHost: limits?.per_host ?? LIMITS.per_host.preset,
+      perHostFlows: limits?.per_host_flows ?? LIMITS.per_host_flows.preset,
+      perHostRate: limits?.per_host_rate ?? LIMITS.per_host_rate.preset,
+    },
     timeouts: makeTimeouts(reader.section(sections, 'timeouts')),
     metrics: { listen: metrics?.listen === undefined ? parseListen(DEFAULT_METRICS) : metrics.listen },
     tun: { name: reader.section(sections, 'tun')?.name ?? DEFAULT_TUN },
     workers: workers === undefined || workers === 'auto' ? 0 : workers,
-    block: reader.items(sections, 'block').map((item) => item.value),
-    log: { level: log?.level ?? 'info', format: log?.format ?? 'auto' },
+    block: reader.items(sections, 'block').map(({ value, origin }) => ({ ...value, origin })),
+    log: {
+      level: log?.level ?? 'info',
+      format: log?.format ?? 'auto',
+      translations: log?.translations ?? 'off',
+    },
+    rejectUnsolicited: reader.section(sections, 'reject_unsolicited') ?? false,
     inboundRefresh: reader.section(sections, 'inbound_refresh') ?? false,
     parity: reader.section(sections, 'parity') ?? true,
+    watch: reader.section(sections, 'watch') ?? false,
     helpers: [...new Set(reader.section(sections, 'helpers') ?? [])],
   };
 }

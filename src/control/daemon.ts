@@ -5,23 +5,11 @@
  * cost nothing), answer `starting` until packets flow, and close after everything is put back, so that `tungate stop`
  * and a second `tungate up` always meet somebody.
  */
-import type {
-  BlockRow,
-  ChangeAnswer,
-  ConfigAnswer,
-  Flow,
-  ForwardRow,
-  ReloadAnswer,
-  RuleRow,
-  Status,
-} from '../contract/api.js';
-import type { Prefix } from '../contract/plan.js';
+import type { ConfigAnswer, Flow, ReloadAnswer, RuleRow, Status } from '../contract/api.js';
 import { native } from '../native.js';
-import { formatPrefix } from './address.js';
-import { describeForward, interfaces, poolStatus, ruleRows, traffic } from './answers.js';
+import { interfaces, poolStatus, ruleRows, traffic } from './answers.js';
 import { type Daemon as Answers, listenMetrics, listenSocket, Refused } from './api.js';
-import { activeBlocks } from './blocks.js';
-import { addBlock, addItem, type Edit, type Overlay, placeOf, removeBlock, removeForward } from './edit.js';
+import { Changes } from './changes.js';
 import type { FlowFilter } from './flows.js';
 import { formatListen } from './listen.js';
 import type { Logger } from './log.js';
@@ -30,8 +18,10 @@ import type { Config } from './model.js';
 import { readTunDrops } from './proc.js';
 import type { Router } from './router.js';
 import type { Health, ServiceManager } from './service-manager.js';
+import { ConfigWatch } from './watch.js';
 
 export class Daemon implements Answers {
+  readonly changes: Changes;
   readonly #router: Router;
   readonly #log: Logger;
   readonly #version: string;
@@ -42,9 +32,11 @@ export class Daemon implements Answers {
   #closeSocket: (() => Promise<void>) | null = null;
   #closeMetrics: (() => Promise<void>) | null = null;
   #listening = 'off';
+  #watch: ConfigWatch | null = null;
 
   /** `onStop`: somebody asked for the end by the API. `manager` is told of reloads. */
   constructor(router: Router, log: Logger, version: string, onStop: (keep: boolean) => void, manager?: ServiceManager) {
+    this.changes = new Changes(router, (next) => this.#adopt(next));
     this.#router = router;
     this.#log = log;
     this.#version = version;
@@ -55,9 +47,11 @@ export class Daemon implements Answers {
   async listen(): Promise<void> {
     this.#closeSocket = await listenSocket(this, this.#router.paths.socket);
     await this.#listenMetrics(this.#router.config);
+    this.#watchFiles(this.#router.config);
   }
 
   async close(): Promise<void> {
+    this.#watch?.close();
     await Promise.all([this.#closeMetrics?.(), this.#closeSocket?.()]);
   }
 
@@ -168,25 +162,30 @@ export class Daemon implements Answers {
   }
 
   #reload(): Promise<ReloadAnswer> {
-    return this.#router.reload(async (next) => {
-      try {
-        await this.#listenMetrics(next);
-      } catch (error) {
-        throw new Refused(422, (error as Error).message);
-      }
-      this.#log.level = next.log.level;
-    });
+    return this.#router.reload((next) => this.#adopt(next));
+  }
+
+  async #adopt(next: Config): Promise<void> {
+    try {
+      await this.#listenMetrics(next);
+    } catch (error) {
+      throw new Refused(422, (error as Error).message);
+    }
+    this.#log.level = next.log.level;
+    this.#watchFiles(next);
+  }
+
+  #watchFiles({ watch, file }: Config): void {
+    if (!watch) {
+      this.#watch?.close();
+      this.#watch = null;
+    } else if (this.#watch) this.#watch.known();
+    else this.#watch = new ConfigWatch(file, () => this.reload());
   }
 
   stop(keep: boolean): void {
     this.#onStop(keep);
   }
-}
-
-/** Who writes the file that something stands in. */
-function written(overlay: Overlay, origin: string): Pick<ForwardRow, 'written' | 'origin'> {
-  const { file } = placeOf(origin);
-  return { written: file === overlay.temporary ? 'temporary' : overlay.owns(file) ? 'lasting' : 'config', origin };
 }
 
 function nowSeconds(): number {

@@ -12,11 +12,11 @@ export function formatErrors(errors: readonly ConfigError[]): string {
   return errors.map(formatError).join('\n');
 }
 
-/** In reading order; the same thing said twice of one place is said once. */
-export function sortErrors(errors: readonly ConfigError[]): ConfigError[] {
+/** In reading order, file by file as in `files`; the same thing said twice of one place is said once. */
+export function sortErrors(errors: readonly ConfigError[], files: readonly string[] = []): ConfigError[] {
   const seen = new Set<string>();
   return [...errors]
-    .sort((a, b) => a.line - b.line || a.col - b.col)
+    .sort((a, b) => files.indexOf(a.file) - files.indexOf(b.file) || a.line - b.line || a.col - b.col)
     .filter((error) => {
       const text = formatError(error);
       return !seen.has(text) && seen.add(text);

@@ -70,25 +70,48 @@ export interface NatConfig {
   readonly origin: string;
 }
 
+/** Addresses that nothing is exchanged with. */
+export interface BlockConfig extends Prefix {
+  /** Seconds since 1970 at which the entry ends, or 0: never. */
+  readonly until: number;
+  readonly origin: string;
+}
+
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
 export const LOG_FORMATS = ['auto', 'text', 'json'] as const;
+export const TRANSLATION_LOGS = ['off', 'mappings', 'flows'] as const;
 
 export interface Config {
   /** Name of the file it was read from. */
   readonly file: string;
+  /** That file and its overlays (files.ts), in the order in which they were read. */
+  readonly files: readonly string[];
   readonly uplinks: readonly UplinkConfig[];
   readonly lans: readonly LanConfig[];
   readonly forwards: readonly ForwardConfig[];
   readonly nat: readonly NatConfig[];
-  readonly limits: { readonly flows: number /** 0 = no limit. */; readonly perHost: number };
+  readonly limits: {
+    readonly flows: number;
+    /** Of one inside host: mappings a protocol, flows, new mappings a second; 0 = no limit. */
+    readonly perHost: number;
+    readonly perHostFlows: number;
+    readonly perHostRate: number;
+  };
+  readonly rejectUnsolicited: boolean;
   readonly timeouts: Timeouts;
   readonly metrics: { readonly listen: { readonly host: string; readonly port: number } | null };
   readonly tun: { readonly name: string };
   /** 0 = auto: one a core, less one for everything else. */
   readonly workers: number;
-  readonly block: readonly Prefix[];
-  readonly log: { readonly level: (typeof LOG_LEVELS)[number]; readonly format: (typeof LOG_FORMATS)[number] };
+  readonly block: readonly BlockConfig[];
+  readonly log: {
+    readonly level: (typeof LOG_LEVELS)[number];
+    readonly format: (typeof LOG_FORMATS)[number];
+    readonly translations: (typeof TRANSLATION_LOGS)[number];
+  };
   readonly inboundRefresh: boolean;
   readonly parity: boolean;
+  /** Reload by itself when one of `files` changes. */
+  readonly watch: boolean;
   readonly helpers: readonly HelperName[];
 }

@@ -50,7 +50,8 @@ export function clean(paths: RuntimePaths): UndoReport {
   const journal = existsSync(paths.dir) ? Journal.load(paths.undo) : undefined;
   const report = journal?.undoAll() ?? { undone: [], gone: [], left: [], failed: [] };
   if (report.failed.length > 0) return report;
-  for (const file of [paths.flows, paths.socket, paths.pid, paths.undo, paths.memory]) rmSync(file, { force: true });
+  const { flows, socket, pid, undo, memory, temporary } = paths;
+  for (const file of [flows, socket, pid, undo, memory, temporary]) rmSync(file, { force: true });
   try {
     rmdirSync(paths.dir);
   } catch {

@@ -4,7 +4,7 @@ import { Filtering, Mapping } from '../contract/plan.js';
 import { formatAddress, formatPrefix } from './address.js';
 import { formatTarget } from './forward-text.js';
 import { formatListen } from './listen.js';
-import type { Config, ForwardConfig, NatConfig } from './model.js';
+import type { BlockConfig, Config, ForwardConfig, NatConfig } from './model.js';
 import { formatPorts } from './ports.js';
 
 const FILTERING = {
@@ -26,8 +26,13 @@ export function printConfig(config: Config): string {
       lans: config.lans.map((lan) => ({ interface: lan.interface, subnet: formatPrefix(lan.subnet) })),
       forwards: config.forwards.map(printForward),
       nat: config.nat.map(printNat),
-      block: config.block.map(formatPrefix),
-      limits: { flows: config.limits.flows, per_host: config.limits.perHost },
+      block: config.block.map(printBlock),
+      limits: {
+        flows: config.limits.flows,
+        per_host: config.limits.perHost,
+        per_host_flows: config.limits.perHostFlows,
+        per_host_rate: config.limits.perHostRate,
+      },
       timeouts: {
         udp: timeouts.udp,
         dns: timeouts.dns,
@@ -42,7 +47,9 @@ export function printConfig(config: Config): string {
       workers: config.workers === 0 ? 'auto' : config.workers,
       log: config.log,
       inbound_refresh: config.inboundRefresh,
+      reject_unsolicited: config.rejectUnsolicited,
       parity: config.parity,
+      watch: config.watch,
       helpers: config.helpers,
     },
     { lineWidth: 0 },
@@ -66,6 +73,12 @@ function printForward(forward: ForwardConfig): object {
     ...(forward.from.length > 0 && { from: forward.from.map(formatPrefix) }),
     ...(forward.addresses.length > 0 && { address: forward.addresses.map(formatAddress) }),
   };
+}
+
+/** The form without a map where it has no end. */
+export function printBlock({ until, ...prefix }: BlockConfig): string | object {
+  const address = formatPrefix(prefix);
+  return until === 0 ? address : { address, until: new Date(until * 1000).toISOString().replace('.000Z', 'Z') };
 }
 
 function printNat(rule: NatConfig): object {

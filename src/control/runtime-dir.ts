@@ -3,6 +3,7 @@
  *
  *   /run/tungate/NAME/   api.sock (the API)   flows (the flow table)   undo (the journal)   pid (the owner)
  *                        memory.json (rule and interface numbers that the flow table's rows carry)
+ *                        temporary.yaml (forwards and blocks that are to end with the router)
  *
  * Two daemons in one directory would undo each other's kernel settings, so it is claimed first of all. The claim is the
  * file `pid`: "PID START", where START is the process' start time from /proc, because a number alone may belong to
@@ -24,6 +25,8 @@ export interface RuntimePaths {
   readonly pid: string;
   /** Rule and interface numbers that the rows of `flows` carry. */
   readonly memory: string;
+  /** Overlay of the config for what was asked for with --temporary. Gone with a plain stop. */
+  readonly temporary: string;
 }
 
 /** sun_path holds 108 bytes, the last of them zero. */
@@ -51,6 +54,7 @@ export function runtimePaths(base?: string, name: string = DEFAULT_NAME): Runtim
     undo: join(dir, 'undo'),
     pid: join(dir, 'pid'),
     memory: join(dir, 'memory.json'),
+    temporary: join(dir, 'temporary.yaml'),
   };
 }
 

@@ -21,7 +21,7 @@ import {
 import { unknownWord } from './errors.js';
 import { parseForwardText, parseTarget } from './forward-text.js';
 import { parseListen } from './listen.js';
-import { LOG_FORMATS, LOG_LEVELS } from './model.js';
+import { LOG_FORMATS, LOG_LEVELS, TRANSLATION_LOGS } from './model.js';
 import { parsePorts } from './ports.js';
 
 /** Said of a value that is not there or of the wrong kind. */
@@ -215,7 +215,31 @@ export const natSchema = map('a map like { to: [10.0.0.0/8], translate: false }'
 const bounds = (table: Readonly<Record<string, Bound>>, unit: string) =>
   Object.fromEntries(Object.entries(table).map(([key, bound]) => [key, bounded(bound, unit)]));
 
-export const blockSchema = prefix;
+const moment = text('a moment like 2030-01-31T12:00:00Z', (value) => {
+  // Without a zone it would mean another moment on another machine.
+  const time = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)$/.test(value) ? Date.parse(value) : Number.NaN;
+  if (Number.isNaN(time)) throw new TextError(`${show(value)} is not a moment; write one like 2030-01-31T12:00:00Z`);
+  return Math.floor(time / 1000);
+});
+
+const BLOCK = 'an IPv4 prefix like 192.0.2.0/24, or a map with `address`';
+
+export const blockSchema = z
+  .union(
+    [
+      prefix,
+      map(BLOCK, {
+        address: prefix.meta({ description: 'Address or prefix.' }),
+        until: moment.optional().meta({
+          description: 'When the entry ends; without it never.',
+          examples: ['2030-01-31T12:00:00Z'],
+        }),
+      }),
+    ],
+    { error: must(BLOCK) },
+  )
+  .transform((value) => ('address' in value ? { ...value.address, until: value.until ?? 0 } : { ...value, until: 0 }))
+  .meta({ description: 'Address or prefix that nothing is exchanged with.' });
 
 const WORKERS = `auto or 1 to ${MAX_WORKERS}`;
 
@@ -249,9 +273,20 @@ export const SECTIONS = {
     format: word('format', LOG_FORMATS)
       .optional()
       .meta({ description: 'auto: text on a terminal, JSON otherwise.', default: 'auto' }),
+    translations: word('translations', TRANSLATION_LOGS)
+      .optional()
+      .meta({
+        description: 'Logs each mapping, or each flow, as it begins and ends (RFC 6888 REQ-12).',
+        default: 'off',
+      }),
   }),
+  reject_unsolicited: flag(
+    false,
+    'A TCP SYN to a pool port that nobody holds is answered with ICMP 3/3 after 6 seconds (RFC 5382 REQ-4).',
+  ).unwrap(),
   inbound_refresh: flag(false, 'Packets from outside keep a UDP mapping alive too (RFC 4787 REQ-6).').unwrap(),
   parity: flag(true, 'An odd source port gets an odd public port, an even one an even (RFC 4787 REQ-4).').unwrap(),
+  watch: flag(false, 'Reload by itself when this file or one in conf.d beside it changes.').unwrap(),
   helpers: z.array(word('helper', HELPERS), { error: must('a list like [ftp], or []') }).meta({
     description:
       'Protocols whose payload is read, so that addresses in it work behind NAT (RFC 4787 REQ-10: off by default).',
@@ -275,7 +310,9 @@ export const TOP_KEYS: readonly string[] = [
   'workers',
   'log',
   'inbound_refresh',
+  'reject_unsolicited',
   'parity',
+  'watch',
   'helpers',
 ];
 
@@ -296,7 +333,9 @@ export function jsonSchema(): object {
     workers: SECTIONS.workers.optional(),
     log: SECTIONS.log.optional(),
     inbound_refresh: SECTIONS.inbound_refresh.optional(),
+    reject_unsolicited: SECTIONS.reject_unsolicited.optional(),
     parity: SECTIONS.parity.optional(),
+    watch: SECTIONS.watch.optional(),
     helpers: SECTIONS.helpers.optional(),
   });
   const schema = z.toJSONSchema(file, {

@@ -21,6 +21,7 @@ import type { Logger } from './log.js';
 const READY_MS = 30_000;
 const ANSWER_MS = 10_000;
 const STOP_MS = 3000;
+const FLOWS_A_MESSAGE = 1024;
 /** ALIVE never lags by more than two seconds in a healthy worker. */
 const STUCK_SECONDS = 10;
 const WATCH_MS = 1000;
@@ -145,6 +146,14 @@ export class WorkerSet {
 
   /** Ends these flows if they are still the ones that were seen. Returns how many were. */
   async endFlows(flows: readonly { index: number; generation: number }[]): Promise<number> {
+    let ended = 0;
+    // A slice at a time: the worker holds the table's lock meanwhile.
+    for (let at = 0; at < flows.length; at += FLOWS_A_MESSAGE)
+      ended += await this.#endSlice(flows.slice(at, at + FLOWS_A_MESSAGE));
+    return ended;
+  }
+
+  async #endSlice(flows: readonly { index: number; generation: number }[]): Promise<number> {
     await this.#restarting;
     const id = ++this.#id;
     let ended = 0;

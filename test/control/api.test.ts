@@ -28,6 +28,19 @@ const FLOW: Flow = {
 
 /** What the API is in front of: notes what it is asked, and answers as told. */
 class Answers implements Daemon {
+  asked: unknown[] = [];
+  readonly changes = {
+    forwards: () => [],
+    addForward: (...asked: unknown[]) => this.#note('addForward', asked),
+    removeForward: (...asked: unknown[]) => this.#note('removeForward', asked),
+    blocks: () => [],
+    addBlock: (...asked: unknown[]) => this.#note('addBlock', asked),
+    removeBlock: (...asked: unknown[]) => this.#note('removeBlock', asked),
+  };
+  async #note(what: string, asked: unknown[]) {
+    this.asked = [what, ...asked];
+    return { ...(await this.reload()), files: ['f'] };
+  }
   flowCount = 3;
   seen: FlowFilter[] = [];
   ended: number[] = [];
@@ -57,7 +70,7 @@ class Answers implements Daemon {
   }
   async reload() {
     if (this.reloadError) throw this.reloadError;
-    return { generation: 2, changed: true, flows: { stayed: 1, moved: 0, ended: 0 }, problems: [] };
+    return { generation: 2, changed: true, difference: 'x', flows: { stayed: 1, moved: 0, ended: 0 }, problems: [] };
   }
   stop(keep: boolean): void {
     this.stopped.push(keep);
@@ -71,6 +84,9 @@ let close = async () => {};
 
 /** The same server for all tests, a fresh daemon behind it for each. */
 const front: Daemon = {
+  get changes() {
+    return daemon.changes;
+  },
   status: () => daemon.status(),
   flows: (filter) => daemon.flows(filter),
   endFlows: (flows) => daemon.endFlows(flows),

@@ -245,7 +245,7 @@ function assertStable(text: string): boolean {
   const first = parseConfig(text, 'a.yaml');
   if ('errors' in first) return false;
   const printed = printConfig(first.config);
-  const second = parseConfig(printed, 'b.yaml');
+  const second = parseConfig(printed, 'a.yaml');
   if ('errors' in second) assert.fail(`${formatErrors(second.errors)}\n${printed}`);
   assert.deepEqual(meaning(second.config), meaning(first.config));
   assert.equal(printConfig(second.config), printed);

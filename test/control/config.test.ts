@@ -151,7 +151,7 @@ const BAD: readonly [string, string[], string[]][] = [
     ['forwads: []'],
     [
       't.yaml:3:1: forwads: unknown key "forwads"; did you mean "forwards"? (allowed: uplink, uplinks, lans, forwards, nat, block, limits, ' +
-        'timeouts, metrics, tun, workers, log, inbound_refresh, parity)',
+        'timeouts, metrics, tun, workers, log, inbound_refresh, parity, watch, helpers)',
     ],
   ],
   [

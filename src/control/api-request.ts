@@ -1,0 +1,83 @@
+/** What a request says: body and query, judged; everything that is wrong is a Refused that says what is allowed. */
+import type { IncomingMessage } from 'node:http';
+import type { Prefix } from '../contract/plan.js';
+import { parsePrefix } from './address.js';
+import { type FlowFilter, protocolNumber } from './flows.js';
+import { Refused } from './refused.js';
+
+const BODY_BYTES = 4096;
+
+/** The body as an object; {} without one. */
+export async function readBody(request: IncomingMessage): Promise<Record<string, unknown>> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    bytes += chunk.length;
+    if (bytes > BODY_BYTES) throw new Refused(413, `the body is longer than ${BODY_BYTES} bytes`);
+    chunks.push(chunk);
+  }
+  if (bytes === 0) return {};
+  let value: unknown;
+  try {
+    value = JSON.parse(Buffer.concat(chunks).toString('utf8'));
+  } catch {
+    throw new Refused(400, 'the body is not JSON');
+  }
+  if (value === null || typeof value !== 'object' || Array.isArray(value))
+    throw new Refused(400, 'the body is not an object');
+  return value as Record<string, unknown>;
+}
+
+/** The filter grammar of /flows. */
+export function readFilter(query: URLSearchParams): FlowFilter {
+  for (const key of query.keys()) {
+    if (!['proto', 'src', 'dst', 'sport', 'dport', 'limit'].includes(key))
+      throw new Refused(400, `unknown filter "${key}"`);
+  }
+  const proto = query.get('proto');
+  const number = proto === null ? undefined : protocolNumber(proto);
+  if (proto !== null && number === undefined)
+    throw new Refused(400, `proto "${proto}": a name (tcp, udp, icmp, gre…) or 0-255`);
+  const sport = readNumber(query, 'sport', 0, 65_535);
+  const dport = readNumber(query, 'dport', 0, 65_535);
+  const src = readPrefix(query, 'src');
+  const dst = readPrefix(query, 'dst');
+  return {
+    ...(number !== undefined && { proto: number }),
+    ...(src && { src }),
+    ...(dst && { dst }),
+    ...(sport !== undefined && { sport }),
+    ...(dport !== undefined && { dport }),
+  };
+}
+
+export function readPrefix(query: URLSearchParams, key: string): Prefix | undefined {
+  const text = query.get(key);
+  if (text === null) return undefined;
+  try {
+    return parsePrefix(text);
+  } catch (error) {
+    throw new Refused(400, `${key}: ${(error as Error).message}`);
+  }
+}
+
+export function readNumber(query: URLSearchParams, key: string, least: number, most: number): number | undefined {
+  const text = query.get(key);
+  if (text === null) return undefined;
+  const value = /^\d{1,10}$/.test(text) ? Number(text) : -1;
+  if (value < least || value > most) throw new Refused(400, `${key} "${text}": a number, ${least} to ${most}`);
+  return value;
+}
+
+/** A value of a body that is true or false, or left out. */
+export function readFlag(body: Record<string, unknown>, key: string): boolean {
+  const value = body[key] ?? false;
+  if (typeof value !== 'boolean') throw new Refused(400, `${key}: true or false`);
+  return value;
+}
+
+/** Keys that a body may have; others are misspelt. */
+export function onlyKeys(body: Record<string, unknown>, keys: readonly string[]): void {
+  for (const key of Object.keys(body))
+    if (!keys.includes(key)) throw new Refused(400, `unknown key "${key}" (allowed: ${keys.join(', ')})`);
+}
