@@ -267,7 +267,7 @@ test('REQ-29 an error about a hairpinned packet traverses both translations', ()
   assert.deepEqual([quoted.src, quoted.sport, quoted.dst, quoted.dport], [B, 30001, P, 80]);
 });
 
-test('REQ-15 fragments in any order are translated; REQ-4787 nothing leaks untranslated', () => {
+test('REQ-15 fragments in any order are translated, and none leaves untranslated', () => {
   const payload = Uint8Array.from({ length: 3000 }, (_, i) => i & 255);
   const whole = build({ proto: 'udp', src: A, sport: 30001, dst: SERVER, dport: 9, payload, id: 77 });
   const cut = (from: number, to: number) => {
