@@ -54,6 +54,7 @@ export class Twin {
   readonly #flows = new Map<string, { flow: Flow; side: 0 | 1 }>();
   readonly #inside = new Map<string, TwinMapping>();
   readonly #outside = new Map<string, TwinMapping>();
+  readonly #ids = new Set<string>();
   readonly #pools = new Map<number, number[]>();
 
   constructor(plan: Plan) {
@@ -65,7 +66,7 @@ export class Twin {
     const p = dissect(packet);
     const t = tupleOf(p);
     const known = this.#flows.get(keyOf(p.proto, t));
-    if (known) return this.#send(packet, p, known.flow, known.side);
+    if (known) return this.#send(packet, p, known.flow, known.side, engine);
     const chosen = engine.length === 1 ? tupleOf(dissect(engine[0]!)) : undefined;
     const flow = this.#decide(p, t, chosen);
     if (typeof flow === 'string') return this.#refuse(packet, p, flow, engine);
@@ -73,7 +74,7 @@ export class Twin {
     if (this.#flows.has(keyOf(p.proto, two))) return this.#refuse(packet, p, 'ports-exhausted', engine);
     this.#flows.set(keyOf(p.proto, two), { flow, side: 1 });
     this.#flows.set(keyOf(p.proto, one), { flow, side: 0 });
-    return this.#send(packet, p, flow, 0);
+    return this.#send(packet, p, flow, 0, engine);
   }
 
   /** An ICMP error from `sender` that quotes the first bytes of `sent`, which is what `original` was sent on as. */
@@ -83,19 +84,35 @@ export class Twin {
     if (!known) return { verdict: 'icmp-no-flow', out: [] };
     const o = dissect(original);
     // The sender of the quoted packet learns nothing of what lies behind the address that it spoke to.
-    const spoken = sender === s.dst || (!known.flow.plain && this.#lan(sender) !== undefined);
+    // Outside nobody but P is seen, not even a router behind a LAN.
+    const outside = !this.#lan(o.src) && !this.#isHost(o.src);
+    const hidden = !known.flow.plain && sender !== P && (this.#lan(sender) !== undefined || outside);
+    const spoken = sender === s.dst || hidden;
     const src = spoken ? o.dst : sender;
-    const payload = original.slice(0, quoted);
+    // The id is what the packet left with: the sender of the original does not look at it (RFC 792).
+    const payload = withId(original, s.id).slice(0, quoted);
     return { verdict: 'forward', out: [build({ proto: 'icmp', type, code, src, dst: o.src, payload })] };
   }
 
-  #send(packet: Uint8Array, p: Parsed, flow: Flow, side: 0 | 1): Outcome {
+  #send(packet: Uint8Array, p: Parsed, flow: Flow, side: 0 | 1, engine: readonly Uint8Array[]): Outcome {
     if (flow.awaits && side === 1) {
       flow.awaits.remotes.add(flow.sides[0].src);
       flow.awaits = undefined;
     }
     const to = reversed(flow.sides[side === 0 ? 1 : 0]);
-    return { verdict: 'forward', out: [rewritten(packet, p, to)] };
+    const out = rewritten(packet, p, to);
+    const free = !flow.plain && !p.df && !this.#lan(to.dst) && !this.#isHost(to.dst);
+    return { verdict: 'forward', out: [free ? withId(out, this.#freshId(p.proto, to.dst, engine)) : out] };
+  }
+
+  /** REQ-24: towards one destination no id comes twice before all have come. */
+  #freshId(proto: number, dst: string, engine: readonly Uint8Array[]): number {
+    if (engine.length !== 1) return 0;
+    const { id } = dissect(engine[0]!);
+    const key = `${proto} ${dst} ${id}`;
+    assert.ok(!this.#ids.has(key), `IP id ${id} is used twice towards ${dst}`);
+    this.#ids.add(key);
+    return id;
   }
 
   #refuse(packet: Uint8Array, p: Parsed, verdict: string, engine: readonly Uint8Array[]): Outcome {
@@ -311,4 +328,10 @@ function rewritten(packet: Uint8Array, p: Parsed, to: Tuple): Uint8Array {
   } else if (p.proto === 1) v.setUint16(p.header + 4, to.sport | to.dport);
   const without = p.proto === 17 && v.getUint16(p.header + 6) === 0;
   return withChecksums(copy, without ? -1 : (FIELDS[p.proto] ?? -1));
+}
+
+function withId(packet: Uint8Array, id: number): Uint8Array {
+  const copy = packet.slice();
+  new DataView(copy.buffer).setUint16(4, id);
+  return withChecksums(copy, -1);
 }
