@@ -39,6 +39,8 @@ const BENCH = { ...DEMO, nft: 'nftables' };
 const TEST = {
   ...BENCH,
   ethtool: 'ethtool',
+  setpriv: 'util-linux',
+  'systemd-analyze': 'systemd',
   tc: 'iproute2',
   tcpdump: 'tcpdump',
   ss: 'iproute2',
@@ -104,6 +106,7 @@ export function systemPackages(purpose) {
  */
 const UNPACKED = {
   promtool: { name: 'prometheus', why: 'the tests judge /metrics with it' },
+  prometheus: { name: 'prometheus', why: 'the tests watch a router with it' },
   turnserver: { name: 'coturn', why: 'the tests judge mapping and filtering with it' },
   nginx: { name: 'nginx', why: 'the tests judge a thousand connections with it' },
   wrk: { name: 'wrk', why: 'the tests judge a thousand connections with it' },
@@ -115,7 +118,7 @@ function unpacked() {
   if (missing.length === 0) return;
   const hint = missing.map(([program, { name, why }]) => `${program} (${why}; Debian's package ${name})`).join(', ');
   if (!has('apt-get') || !has('dpkg-deb')) fail(`missing: ${hint}`);
-  const names = missing.map(([, { name }]) => name);
+  const names = [...new Set(missing.map(([, { name }]) => name))];
   say(`unpacking ${names.join(', ')} into build/tools`);
   const dir = mkdtempSync(join(tmpdir(), 'tungate-setup-'));
   try {
