@@ -46,13 +46,13 @@ export function rewrite(engine: Engine, batch: Batch, from: number, now: number)
 /** A first fragment, and what its datagram's other fragments need to know of it. */
 function rewriteFirst(engine: Engine, batch: Batch, i: number, now: number): void {
   const key = fragmentKey(batch, i);
-  if (batch.verdict[i] === Verdict.PENDING) {
-    if (repeatsFirst(engine, batch, i, key, now)) {
+  if (repeatsFirst(engine, batch, i, key, now)) {
+    // With other ports it may be anybody's business, but the datagram's ports are those that it was let through by.
+    if (batch.verdict[i] === Verdict.PENDING || batch.verdict[i] === Verdict.PUNT)
       batch.verdict[i] = Verdict.FRAGMENT_INVALID;
-      return;
-    }
-    batch.verdict[i] = rewriteOne(engine, batch, i, now);
+    return;
   }
+  if (batch.verdict[i] === Verdict.PENDING) batch.verdict[i] = rewriteOne(engine, batch, i, now);
   firstFragment(engine, batch, i, key, now);
 }
 

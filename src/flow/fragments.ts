@@ -8,8 +8,8 @@
  *
  * A datagram's known fragments are kept as intervals, so that one that overlaps an earlier one is told (RFC 1858, 5722):
  * it is dropped, and so is a plain duplicate, which its receiver does not miss. A first fragment of a datagram that is
- * complete begins a new one: senders reuse ids sooner than they should. INTERVALS separate pieces are kept; a datagram in more
- * pieces than that at one time is out of luck.
+ * complete begins a new one: senders reuse ids sooner than they should. INTERVALS separate pieces are kept: enough for 64 KB
+ * in fragments of 600 bytes of which every second one comes first. What needs more at one time is out of luck.
  *
  * Bounds. KNOWN datagrams in sets of WAYS (the oldest of a set gives way) and HELD_BYTES of waiting fragments, HELD_SLOTS
  * at most (the oldest gives way, counted FRAGMENT_LIMIT). The two do not compete: a flood of fragments whose first never
@@ -26,7 +26,7 @@ const WAYS = 4;
  * it leaves with, its length once the last fragment was seen, the number of its intervals and the intervals
  * (first << 16 | end, in units of 8 bytes).
  */
-const KNOWN_WORDS = 16;
+const KNOWN_WORDS = 64;
 const NEW_ID = 7;
 const TOTAL = 8;
 const COUNT = 9;
