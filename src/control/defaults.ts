@@ -13,6 +13,8 @@ export const DEFAULT_METRICS = '127.0.0.1:9469';
 export const DEFAULT_FLOWS = 262_144;
 /** A quarter of the default pool: one inside host that scans the internet leaves ports to the others. */
 export const DEFAULT_PER_HOST = 8192;
+/** Half of the default table. */
+export const DEFAULT_PER_HOST_FLOWS = 131_072;
 
 /** As many as the flow table has port bitmaps for (contract/table-layout.ts). */
 export { BITMAP_ADDRESSES as MAX_ADDRESSES, MAX_FLOWS, MIN_FLOWS } from '../contract/table-layout.js';
@@ -99,5 +101,19 @@ export const LIMITS = {
     max: 65_536,
     why: '0 = no limit; no address has more than 65536 ports',
     text: 'Mappings (public ports) that one inside host may hold, for each protocol.',
+  },
+  per_host_flows: {
+    preset: DEFAULT_PER_HOST_FLOWS,
+    min: 0,
+    max: MAX_FLOWS,
+    why: '0 = no limit; the flow table has at most 4194304 rows',
+    text: 'Flows that one inside host may have through its mappings.',
+  },
+  per_host_rate: {
+    preset: 0,
+    min: 0,
+    max: 1_000_000,
+    why: '0 = no limit',
+    text: 'New mappings a second that one inside host may make.',
   },
 } as const satisfies Record<string, Bound>;

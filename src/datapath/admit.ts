@@ -30,6 +30,8 @@ import { UNANSWERED_SECONDS } from './rewrite.js';
 
 /** Tries to find a port that endpoint-dependent flows, or a client with a taken source port, can share. */
 const PORT_TRIES = 64;
+/** What `insert` returns instead of a handle. */
+const TAKEN = -2;
 const DROPS = Uint8Array.from(VERDICTS, (v) => (v.fate === 'drop' ? 1 : 0));
 
 /** Gives every pending slot in [from, count) that has no handle either a handle or a verdict. */
@@ -277,20 +279,15 @@ function destinationNat(engine: Engine, index: number, now: number): number {
 
 /** Step 5: the row. */
 function write(engine: Engine, batch: Batch, i: number, index: number, now: number): number {
-  const { table, newFlow: f, plan, counters } = engine;
+  const { table, newFlow: f, counters } = engine;
   const { mappings } = table;
-  const back = table.find(f.src1, f.dst1, f.ports1, f.proto);
-  if (back >= 0 && table.rows[(back >>> 1) * ROW_WORDS + Row.EXPIRES]! < now) end(engine, back >>> 1, now);
-  else if (back >= 0) return abandon(engine, Verdict.PORTS_EXHAUSTED, now);
-
-  f.delta = flowDelta(f.proto, f.src0, f.dst0, f.ports0, f.src1, f.dst1, f.ports1);
-  const inboundMapped = f.mapping !== 0 && (f.flags & RowFlag.OUTBOUND) === 0;
-  const life = lifetime(f.proto | f.flags, plan.timeouts);
-  f.expires = now + (inboundMapped && index !== Proto.TCP ? Math.min(life, UNANSWERED_SECONDS) : life);
-  let handle = table.insert(f, now);
-  while (handle < 0 && reclaim(engine, now)) handle = table.insert(f, now);
-  if (handle < 0) return abandon(engine, Verdict.TABLE_FULL, now);
-  if (f.mapping !== 0 && (f.flags & RowFlag.OUTBOUND) !== 0 && !mappings.join(f.mapping - 1, f.dst0)) {
+  // What gives way below may be the last flow of the mapping that this one is about to join.
+  const joins = f.mapping !== 0 && (f.flags & RowFlag.OUTBOUND) !== 0;
+  if (joins) mappings.pin(f.mapping - 1);
+  const handle = insert(engine, index, now);
+  if (joins) mappings.unpin(f.mapping - 1);
+  if (handle < 0) return abandon(engine, handle === TAKEN ? Verdict.PORTS_EXHAUSTED : Verdict.TABLE_FULL, now);
+  if (joins && !mappings.join(f.mapping - 1, f.dst0)) {
     table.rows[(handle >>> 1) * ROW_WORDS + Row.KIND]! &= ~RowFlag.OUTBOUND;
     table.remove(handle >>> 1, now, 0);
     return abandon(engine, Verdict.TABLE_FULL, now);
@@ -300,6 +297,22 @@ function write(engine: Engine, batch: Batch, i: number, index: number, now: numb
   batch.handle[i] = handle;
   batch.generation[i] = table.rows[(handle >>> 1) * ROW_WORDS]!;
   return Verdict.PENDING;
+}
+
+/** Side 0's handle of the new row; TAKEN when its way back is a live flow's, −1 when the table is full. */
+function insert(engine: Engine, index: number, now: number): number {
+  const { table, newFlow: f, plan } = engine;
+  const back = table.find(f.src1, f.dst1, f.ports1, f.proto);
+  if (back >= 0 && table.rows[(back >>> 1) * ROW_WORDS + Row.EXPIRES]! < now) end(engine, back >>> 1, now);
+  else if (back >= 0) return TAKEN;
+
+  f.delta = flowDelta(f.proto, f.src0, f.dst0, f.ports0, f.src1, f.dst1, f.ports1);
+  const inboundMapped = f.mapping !== 0 && (f.flags & RowFlag.OUTBOUND) === 0;
+  const life = lifetime(f.proto | f.flags, plan.timeouts);
+  f.expires = now + (inboundMapped && index !== Proto.TCP ? Math.min(life, UNANSWERED_SECONDS) : life);
+  const handle = table.insert(f, now);
+  // One row is enough. Where freed rows rest it is the next one's: more would end closed flows for nothing.
+  return handle < 0 && reclaim(engine, now) ? table.insert(f, now) : handle;
 }
 
 /** A mapping that was made for a flow that then could not be: it ends, unless others use it. */

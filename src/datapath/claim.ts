@@ -3,6 +3,7 @@
  * the table's lock.
  */
 import { Counter } from '../contract/counters.js';
+import { Proto } from '../contract/plan.js';
 import { ROW_WORDS, Row, STATE_MASK, STATE_SHIFT, State } from '../contract/table-layout.js';
 import { holdTime } from '../flow/expiry.js';
 import type { Engine } from './engine.js';
@@ -10,12 +11,15 @@ import type { Engine } from './engine.js';
 /** Closed flows that are looked at for one new one, at most: a bounded pause. */
 const RECLAIM_TRIES = 256;
 
-/** A port of the pool for source port `wanted`, or −1. */
+/** A port of the pool for source port `wanted`, or −1. Only TCP's pools get ports back from closed flows. */
 export function claimPort(engine: Engine, address: number, index: number, wanted: number, now: number): number {
   const { ports } = engine.table.mappings;
   const before = ports.changed;
   let port = ports.claim(address, index, wanted, engine.plan.parity);
-  while (port < 0 && reclaim(engine, now)) port = ports.claim(address, index, wanted, engine.plan.parity);
+  // Not every closed flow holds a port of this pool.
+  for (let tries = 0; port < 0 && index === Proto.TCP && tries < RECLAIM_TRIES && reclaim(engine, now); tries++) {
+    port = ports.claim(address, index, wanted, engine.plan.parity);
+  }
   engine.counters[Counter.PORTS_CHANGED]! += ports.changed - before;
   return port;
 }

@@ -44,7 +44,9 @@ export function icmpError(engine: Engine, batch: Batch, i: number, now: number):
   const dst = view.getInt32(q + Ipv4.DST);
   const q4 = q + header;
   const ports = quotedPorts(view, q4, proto);
-  const handle = engine.table.find(dst, src, (ports << 16) | (ports >>> 16), proto);
+  // Of ICMP only queries have flows; an error is never about an error (RFC 1122 §3.2.2).
+  const mayHaveFlow = proto !== IPPROTO.ICMP || isQuery(view.getUint8(q4 + Icmp.TYPE));
+  const handle = mayHaveFlow ? engine.table.find(dst, src, (ports << 16) | (ports >>> 16), proto) : -1;
   const { rows } = engine.table;
   const row = (handle >>> 1) * ROW_WORDS;
   if (handle < 0 || rows[row + Row.EXPIRES]! < now) return withoutFlow(engine, batch, i, src, ports >>> 16, proto);
@@ -91,6 +93,10 @@ function hidden(engine: Engine, sender: number, receiver: number): boolean {
 function foreign(engine: Engine, address: number): boolean {
   const { policy } = engine;
   return !policy.lanOf(address) && !policy.isHost(address) && policy.addressIndex(address) < 0;
+}
+
+function isQuery(type: number): boolean {
+  return isIcmpRequest(type) || isIcmpReply(type);
 }
 
 /** Port word (source << 16 | destination) of the quoted packet; a query's id stands on the side that asks. */

@@ -274,6 +274,15 @@ export class Mappings {
     return true;
   }
 
+  /** Keeps the mapping while its last flow may end; `unpin` before anything else joins. */
+  pin(mapping: number): void {
+    this.words[mapping * MAPPING_WORDS + MappingRow.COUNT]!++;
+  }
+
+  unpin(mapping: number): void {
+    this.words[mapping * MAPPING_WORDS + MappingRow.COUNT]!--;
+  }
+
   /** A flow that had joined with `remote` ends. The last one: the mapping is held for `hold` seconds, or ends at once. */
   leave(mapping: number, remote: number, now: number, hold: number): void {
     const { words, pinholes } = this;

@@ -10,8 +10,10 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { Counter } from '../../src/contract/counters.js';
+import { VERDICTS } from '../../src/contract/verdict.js';
 import { fromFile, minimize, nameOf, toFile } from './minimize.js';
-import { type Event, epoch, replay, settingsOf } from './run.js';
+import { type Event, epoch, Router, replay, settingsOf } from './run.js';
 
 /** Time for cutting a failure down. */
 const MINIMIZE_SECONDS = 120;
@@ -39,13 +41,16 @@ function fuzz(packets: number, seed: number, perEpoch: number): void {
   console.log(`fuzz: seed ${seed}, ${packets} packets`);
   const from = process.hrtime.bigint();
   const seconds = () => Number(process.hrtime.bigint() - from) / 1e9;
+  const verdicts = VERDICTS.map(() => 0);
   let done = 0;
   let said = 0;
   for (let n = 0; done < packets; n++) {
     const settings = settingsOf(seed, n);
     const events: Event[] = [];
     try {
-      done += epoch(settings, Math.min(perEpoch, packets - done), events);
+      const router = new Router(settings);
+      done += epoch(settings, Math.min(perEpoch, packets - done), events, router);
+      for (let id = 0; id < verdicts.length; id++) verdicts[id]! += router.counters[Counter.VERDICT + id]!;
     } catch (error) {
       fail(error as Error, seed, n, events);
     }
@@ -53,6 +58,8 @@ function fuzz(packets: number, seed: number, perEpoch: number): void {
     said = seconds() * 1000;
     console.log(`fuzz: ${done} packets in ${n + 1} lives, ${Math.round(done / seconds())} a second`);
   }
+  const seen = VERDICTS.map((row, id) => `${row.name} ${verdicts[id]}`);
+  console.log(`fuzz: what became of them: ${seen.join(', ')}`);
   console.log(`fuzz: ${done} packets in ${seconds().toFixed(1)} s: nothing found (seed ${seed})`);
 }
 

@@ -204,9 +204,8 @@ export function settingsOf(seed: number, epoch: number): Settings {
  * One epoch: makes at least `packets` packets and carries them out. Every event is in `events`, also the one that failed,
  * whose error is thrown. Returns the packets.
  */
-export function epoch(settings: Settings, packets: number, events: Event[]): number {
+export function epoch(settings: Settings, packets: number, events: Event[], router = new Router(settings)): number {
   const r = new Random(~settings.seed);
-  const router = new Router(settings);
   const traffic = new Traffic(r);
   router.saw = (bytes) => traffic.saw(bytes);
   const play = (event: Event) => {
