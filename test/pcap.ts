@@ -44,3 +44,24 @@ export function parsePcap(file: Uint8Array): Pcap {
 export function readPcap(path: string): Pcap {
   return parsePcap(readFileSync(path));
 }
+
+/** A pcap file with nanosecond times, little-endian. */
+export function writePcap(linkType: number, packets: readonly { time: bigint; bytes: Uint8Array }[]): Uint8Array {
+  const file = new Uint8Array(packets.reduce((sum, { bytes }) => sum + 16 + bytes.length, 24));
+  const view = new DataView(file.buffer);
+  view.setUint32(0, NANO, true);
+  view.setUint16(4, 2, true);
+  view.setUint16(6, 4, true);
+  view.setUint32(16, 65_535, true);
+  view.setUint32(20, linkType, true);
+  let at = 24;
+  for (const { time, bytes } of packets) {
+    view.setUint32(at, Number(time / 1_000_000_000n), true);
+    view.setUint32(at + 4, Number(time % 1_000_000_000n), true);
+    view.setUint32(at + 8, bytes.length, true);
+    view.setUint32(at + 12, bytes.length, true);
+    file.set(bytes, at + 16);
+    at += 16 + bytes.length;
+  }
+  return file;
+}
