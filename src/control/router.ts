@@ -355,13 +355,16 @@ export class Router {
       this.#compiled = next;
       writeMemory(this.paths.memory, this.#compiled.memory);
       flows = await this.#workers!.setPlan(next.plan);
-      this.#log.info(
-        `${why}: ${difference || 'details of the plan'}; generation ${next.plan.generation}, flows: ${flows.stayed} stayed, ${flows.moved} moved, ${flows.ended} ended`,
-      );
     }
     if (!isDeepStrictEqual({ ...next.steering, tun: this.#tun!.index }, this.#steering)) this.#steer();
     setTunAddresses(this.#nl, this.#tun!, next.tunAddresses, this.#journal);
     this.#awaitBlockEnd();
+    if (!samePlan) {
+      const { stayed, moved, ended } = flows;
+      this.#log.info(
+        `${why}: ${difference || 'details of the plan'}; generation ${next.plan.generation}, flows: ${stayed} stayed, ${moved} moved, ${ended} ended`,
+      );
+    }
     return { flows, difference };
   }
 

@@ -220,7 +220,7 @@ describe('blocks', () => {
     assert.equal(activeBlocks(config, end).block.length, 1);
     assert.equal(nextBlockEnd(config, end), Number.POSITIVE_INFINITY);
     writeFileSync(main, `${MAIN}block: [{ address: 192.0.2.7, until: 2030-01-31 }]\n`);
-    assert.match(errors()[0]!, /5:37: block\[0\]\.until: "2030-01-31" is not a moment/);
+    assert.match(errors()[0]!, /5:38: block\[0\]\.until: "2030-01-31" is not a moment/);
   });
 });
 
