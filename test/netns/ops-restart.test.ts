@@ -1,0 +1,74 @@
+/**
+ * REQ-62: the router ends in three ways and begins again; streams in which only the server speaks go on (the kernel's own NAT
+ * loses those with its table), new flows work, and nothing of the LAN is seen outside meanwhile.
+ */
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { Capture, INTERNET, P, pause, raise, type Stage } from './stage.js';
+import { type Heard, Ticker } from './ticker.js';
+
+/** Generous: the figures are printed; time limits in tests only stop a hang. */
+const BOUND_MS = 10_000;
+
+describe('restart', () => {
+  let stage: Stage;
+  before(async () => {
+    stage = await raise();
+  });
+  after(() => stage?.lab.close());
+
+  /** Runs `restart` beside streams, and says how long it was dark. `restart` returns when the old process is gone. */
+  async function through(restart: () => Promise<void>, say: (text: string) => void): Promise<void> {
+    const { a, one, daemon, inet } = stage;
+    const outside = await Capture.start(inet, 'wan', 'src net 172.22.161.0/24 or src net 10.0.0.0/8');
+    const tcp = await Ticker.start('tcp', a, one, 9001, 1);
+    const udp = await Ticker.start('udp', a, one, 9002, 1);
+    const ping = a.ns.spawn(['ping', '-q', '-n', '-i', '0.005', '-s', '1000', INTERNET.one]);
+    await pause(300);
+    await restart();
+    const begin = performance.now();
+    daemon.launch();
+    let works = 0;
+    while (works === 0 && performance.now() - begin < BOUND_MS)
+      if ((await a.tryAsk('udp', { to: INTERNET.two, port: 7, seconds: 0.02 })) === 'host-2')
+        works = performance.now() - begin;
+    await daemon.process.waitFor(/\bready\b/, 20);
+    const ready = performance.now() - begin;
+    // TCP's own patience (it doubles) is longer than the silence was.
+    await pause(1000);
+    await ping.stop('SIGINT');
+    const heard: { tcp: Heard; udp: Heard } = { tcp: await tcp.stop(), udp: await udp.stop() };
+    say(
+      `new flows after ${works.toFixed(0)} ms, ready after ${ready.toFixed(0)} ms of the start; silence of a UDP stream ` +
+        `${heard.udp.longestGap} ms (${heard.udp.lost} datagrams), of a TCP stream ${heard.tcp.longestGap} ms`,
+    );
+    assert.ok(works > 0, `no new flow within ${BOUND_MS} ms`);
+    assert.deepEqual([heard.tcp.error, heard.tcp.lost, heard.udp.error], ['', 0, '']);
+    assert.ok(heard.tcp.count > 500 && heard.udp.longestGap < BOUND_MS, JSON.stringify(heard));
+    assert.deepEqual(await outside.stop(), [], 'nothing private left');
+    assert.equal((await one.askTcp({ to: P, port: 10_007 })).host, 'client-a');
+  }
+
+  test('REQ-62 kill -9 and start', (t) =>
+    through(
+      () => stage.daemon.kill(),
+      (text) => t.diagnostic(text),
+    ));
+
+  test('REQ-62 hand-over: stop --keep and start', (t) =>
+    through(
+      async () => {
+        assert.equal((await stage.daemon.cli('stop', '--keep')).code, 0);
+        await stage.daemon.process.ended;
+      },
+      (text) => t.diagnostic(text),
+    ));
+
+  test('REQ-62 hand-over: SIGUSR2 and start, as `systemctl restart` does', (t) =>
+    through(
+      async () => {
+        assert.equal(await stage.daemon.stop('SIGUSR2'), 0);
+      },
+      (text) => t.diagnostic(text),
+    ));
+});
