@@ -33,7 +33,11 @@ const VERBS: readonly Verb[] = [
     summary: 'run the router in the foreground; Ctrl-C or SIGTERM puts everything back',
     details:
       'SIGHUP reloads the config. SIGUSR2 ends and hands over: the TUN, the steering and the flows stay for the next "tungate up".',
-    options: [CONFIG_OPTION, ...RUNTIME_OPTIONS],
+    options: [
+      CONFIG_OPTION,
+      ['--take-over', 'if one runs already, ask it to hand over: the shortest way to another version'],
+      ...RUNTIME_OPTIONS,
+    ],
     example: 'sudo tungate up -c tungate.yaml',
     load: () => import('./cli/up.js'),
   },

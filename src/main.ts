@@ -3,7 +3,7 @@
  *
  *   1 config       every error at once, exit 2
  *   2 privilege    CAP_NET_ADMIN, exit 77
- *   3 directory    claimed: one daemon in each
+ *   3 directory    claimed: one daemon in each; with --take-over from the one that runs there
  *   4 host         snapshot, compile, preflight; nothing is changed so far
  *   5 ears         API and metrics
  *   6 router       TUN, workers, steering; "ready", to systemd too
@@ -20,6 +20,7 @@ import { mayChangeNetwork } from './control/proc.js';
 import { Router } from './control/router.js';
 import { claimRuntimeDir, isMemoryBacked, type RuntimePaths } from './control/runtime-dir.js';
 import { ServiceManager } from './control/service-manager.js';
+import { takeOver } from './control/take-over.js';
 import { packageVersion } from './control/version.js';
 import { preflight } from './host/index.js';
 
@@ -30,10 +31,12 @@ const NO_PRIVILEGE = 77;
 export interface DaemonOptions {
   readonly configFile: string;
   readonly paths: RuntimePaths;
+  /** Ask a router that runs there to hand over, instead of refusing to start. */
+  readonly takeOver?: boolean;
 }
 
 /** Runs until it is stopped; resolves with the exit code. Says on stderr what went wrong. */
-export async function runDaemon({ configFile, paths }: DaemonOptions): Promise<number> {
+export async function runDaemon({ configFile, paths, takeOver: mayTakeOver }: DaemonOptions): Promise<number> {
   const loaded = loadConfig(configFile, { temporary: paths.temporary });
   if ('errors' in loaded) {
     process.stderr.write(`${formatErrors(loaded.errors)}\n`);
@@ -49,6 +52,7 @@ export async function runDaemon({ configFile, paths }: DaemonOptions): Promise<n
   }
   let release: () => void;
   try {
+    if (mayTakeOver) await takeOver(paths, config);
     release = claimRuntimeDir(paths);
   } catch (error) {
     log.error((error as Error).message);

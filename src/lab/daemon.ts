@@ -45,8 +45,8 @@ export class Daemon {
   }
 
   /** Starts it and does not wait. */
-  launch(): void {
-    this.process = this.ns.spawn(this.#argv('up', '-c', this.configFile));
+  launch(...options: string[]): void {
+    this.process = this.ns.spawn(this.#argv('up', '-c', this.configFile, ...options));
   }
 
   /** `tungate VERB …` beside the daemon. */

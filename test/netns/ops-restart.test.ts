@@ -18,7 +18,11 @@ describe('restart', () => {
   after(() => stage?.lab.close());
 
   /** Runs `restart` beside streams, and says how long it was dark. `restart` returns when the old process is gone. */
-  async function through(restart: () => Promise<void>, say: (text: string) => void): Promise<void> {
+  async function through(
+    restart: () => Promise<void>,
+    say: (text: string) => void,
+    ...options: string[]
+  ): Promise<void> {
     const { a, one, daemon, inet } = stage;
     const outside = await Capture.start(inet, 'wan', 'src net 172.22.161.0/24 or src net 10.0.0.0/8');
     const tcp = await Ticker.start('tcp', a, one, 9001, 1);
@@ -27,7 +31,7 @@ describe('restart', () => {
     await pause(300);
     await restart();
     const begin = performance.now();
-    daemon.launch();
+    daemon.launch(...options);
     let works = 0;
     while (works === 0 && performance.now() - begin < BOUND_MS)
       if ((await a.tryAsk('udp', { to: INTERNET.two, port: 7, seconds: 0.02 })) === 'host-2')
@@ -71,4 +75,22 @@ describe('restart', () => {
       },
       (text) => t.diagnostic(text),
     ));
+
+  test('REQ-62 hand-over: up --take-over beside the running one', async (t) => {
+    const old = stage.daemon.process;
+    await through(
+      async () => {},
+      (text) => t.diagnostic(text),
+      '--take-over',
+    );
+    assert.equal(await old.ended, 0);
+  });
+
+  test('up --take-over with a config that does not fit leaves the running one at work', async () => {
+    const old = stage.daemon.process;
+    const { code, stderr } = await stage.daemon.cli('up', '--take-over', '-c', `${stage.daemon.configFile}.none`);
+    assert.equal(code, 2, stderr);
+    assert.equal(old.code, undefined);
+    assert.equal((await stage.one.askTcp({ to: P, port: 10_007 })).host, 'client-a');
+  });
 });
