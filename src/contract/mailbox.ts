@@ -44,6 +44,10 @@ export type FromWorker =
       readonly moved: number;
       readonly ended: number;
     }
+  /** Something that the operator should know once. */
+  | { readonly kind: 'notice'; readonly text: string }
+  /** Translation log: events as contract/translation.ts lays them out, and how many more there were. */
+  | { readonly kind: 'translations'; readonly events: Int32Array; readonly lost: number }
   | { readonly kind: 'flows-ended'; readonly id: number; readonly ended: number }
   | { readonly kind: 'stopped' }
   /** The link went away (device deleted); control opens it again and sends a fresh worker. */

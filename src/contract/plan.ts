@@ -140,6 +140,14 @@ export interface Plan {
   readonly timeouts: Timeouts;
   /** Mappings one inside host may hold, per protocol; 0 = no limit. */
   readonly perHost: number;
+  /** Flows through mappings that one inside host may have; 0 = no limit (RFC 6888 REQ-5). */
+  readonly perHostFlows: number;
+  /** New mappings a second that one inside host may make, with a second's worth at once; 0 = no limit (RFC 6888 REQ-4). */
+  readonly perHostRate: number;
+  /** Refuse an unsolicited TCP SYN with ICMP 3/3 after 6 seconds (RFC 5382 REQ-4); false = silence. */
+  readonly rejectUnsolicited: boolean;
+  /** Report each mapping, or each flow, that begins or ends (REQ-37). */
+  readonly translationLog: 'off' | 'mappings' | 'flows';
   /** Inbound packets refresh a UDP mapping (REQ-7); default false. */
   readonly inboundRefresh: boolean;
   /** Keep port parity (REQ-5). */

@@ -81,7 +81,12 @@ const rows = [
     'drop',
     'No free port in the pool for a new mapping; widen `uplink.ports` or add an address.',
   ],
-  ['HOST_LIMIT', 'host-limit', 'drop', 'The inside host has all the mappings that `limits.per_host` allows it.'],
+  [
+    'HOST_LIMIT',
+    'host-limit',
+    'drop',
+    'The inside host has all the mappings or flows that `limits.per_host` and its kin allow it.',
+  ],
   ['TABLE_FULL', 'table-full', 'drop', 'The flow table is full; raise `limits.flows`.'],
   ['TTL_EXPIRED', 'ttl-expired', 'drop', 'TTL ran out here; the sender got ICMP 11/0 (this is how traceroute works).'],
   ['TOO_BIG', 'too-big', 'drop', 'Larger than the outgoing MTU with DF set; the sender got ICMP 3/4 with the MTU.'],

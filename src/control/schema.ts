@@ -273,12 +273,10 @@ export const SECTIONS = {
     format: word('format', LOG_FORMATS)
       .optional()
       .meta({ description: 'auto: text on a terminal, JSON otherwise.', default: 'auto' }),
-    translations: word('translations', TRANSLATION_LOGS)
-      .optional()
-      .meta({
-        description: 'Logs each mapping, or each flow, as it begins and ends (RFC 6888 REQ-12).',
-        default: 'off',
-      }),
+    translations: word('translations', TRANSLATION_LOGS).optional().meta({
+      description: 'Logs each mapping, or each flow, as it begins and ends (RFC 6888 REQ-12).',
+      default: 'off',
+    }),
   }),
   reject_unsolicited: flag(
     false,

@@ -17,6 +17,7 @@ import { type FromWorker, Mail, newMailbox, type ToWorker, type WorkerInit } fro
 import type { Plan } from '../contract/plan.js';
 import { native } from '../native.js';
 import type { Logger } from './log.js';
+import { logTranslations } from './translations.js';
 
 const READY_MS = 30_000;
 const ANSWER_MS = 10_000;
@@ -228,6 +229,10 @@ export class WorkerSet {
             this.#options.log.warn(`the flow table of the last run was not taken: ${message.refused}`);
           if (message.adopted > 0) this.#options.log.info(`took over ${message.adopted} live flows`);
           resolve();
+        } else if (message.kind === 'notice') {
+          this.#options.log.warn(message.text);
+        } else if (message.kind === 'translations') {
+          logTranslations(this.#options.log, message.events, message.lost);
         } else if (message.kind === 'link-lost') {
           if (this.#stopping) return;
           this.#stopping = true;

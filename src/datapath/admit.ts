@@ -139,6 +139,7 @@ function sourceNat(engine: Engine, index: number, remote: number, remotePort: nu
     f.ports1 = (remotePort << 16) | d.staticPort;
     return Verdict.PENDING;
   }
+  if (plan.perHostFlows > 0 && mappings.flowsOfHost(f.src0) >= plan.perHostFlows) return Verdict.HOST_LIMIT;
   // Without ports only the host that the `all` forward names can be told apart, and it has come as the static case.
   if (index < 0) return Verdict.PROTOCOL;
   if (d.mapping === Mapping.ENDPOINT_DEPENDENT) return sharedPort(engine, index, address, remote, remotePort, x, now);
@@ -151,6 +152,7 @@ function sourceNat(engine: Engine, index: number, remote: number, remotePort: nu
   }
   if (mapping < 0) {
     if (plan.perHost > 0 && mappings.countOfHost(f.src0, index) >= plan.perHost) return Verdict.HOST_LIMIT;
+    if (plan.perHostRate > 0 && !engine.rates.allow(f.src0, plan.perHostRate, now)) return Verdict.HOST_LIMIT;
     const port = claimPort(engine, address, index, x, now);
     if (port < 0) return Verdict.PORTS_EXHAUSTED;
     mapping = mappings.create(f.proto, f.src0, x, address, port, MappingKind.ENDPOINT_INDEPENDENT, d.filtering, d.rule);
@@ -287,7 +289,7 @@ function write(engine: Engine, batch: Batch, i: number, index: number, now: numb
   const handle = insert(engine, index, now);
   if (joins) mappings.unpin(f.mapping - 1);
   if (handle < 0) return abandon(engine, handle === TAKEN ? Verdict.PORTS_EXHAUSTED : Verdict.TABLE_FULL, now);
-  if (joins && !mappings.join(f.mapping - 1, f.dst0)) {
+  if (joins && !mappings.join(f.mapping - 1, f.dst0, f.src0)) {
     table.rows[(handle >>> 1) * ROW_WORDS + Row.KIND]! &= ~RowFlag.OUTBOUND;
     table.remove(handle >>> 1, now, 0);
     return abandon(engine, Verdict.TABLE_FULL, now);
@@ -333,6 +335,8 @@ function abandon(engine: Engine, verdict: number, now: number): number {
 
 /** What a refused sender is told, and the rule's counter. */
 function refused(engine: Engine, batch: Batch, i: number, verdict: number): void {
+  const syn = ((batch.flags[i]! >>> TCP_FLAGS_SHIFT) & (SYN | ACK)) === SYN;
+  if (verdict === Verdict.NO_MAPPING && syn && engine.plan.rejectUnsolicited) engine.unsolicited.note(batch, i);
   if (verdict === Verdict.FORWARD_SOURCE && engine.decision.rule !== 0) {
     engine.counters[ruleBase(engine.decision.rule) + RuleCounter.REFUSED]!++;
   }

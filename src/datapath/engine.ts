@@ -9,9 +9,12 @@ import { ClosedQueue } from '../flow/closed-queue.js';
 import { Sweeper } from '../flow/expiry.js';
 import { Fragments } from '../flow/fragments.js';
 import { hashTuple } from '../flow/hash.js';
+import { HostRates } from '../flow/host-rates.js';
 import { type FlowTable, NewFlow } from '../flow/table.js';
+import { TranslationLog } from '../flow/translation-log.js';
 import { Decision, Policy } from '../policy/decide.js';
 import { Help } from './help.js';
+import { Unsolicited } from './unsolicited.js';
 
 /** ICMP errors a second, and at once (RFC 1812 §4.3.2.8 asks for a limit; these are one worker's). */
 const ICMP_RATE = 1000;
@@ -27,6 +30,9 @@ export class Engine {
   readonly fragments: Fragments;
   readonly closed = new ClosedQueue(CLOSED_SLOTS);
   readonly sweeper: Sweeper;
+  readonly rates = new HostRates();
+  readonly unsolicited = new Unsolicited();
+  readonly translations = new TranslationLog();
   policy: Policy;
   plan: Plan;
   /** MTU by out interface; 0 = dormant, also for numbers that the plan does not know. */
@@ -67,6 +73,8 @@ export class Engine {
       this.mtus[index] = out.mtu;
       this.uplinkOuts[index] = out.uplink >= 0 ? 1 : 0;
     });
+    this.table.log = plan.translationLog === 'flows' ? this.translations : null;
+    this.table.mappings.log = plan.translationLog === 'mappings' ? this.translations : null;
     this.table.lock.acquire();
     this.table.mappings.ports.setPlan(plan);
     this.helping = this.help.setPlan(plan, this.table);

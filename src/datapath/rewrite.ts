@@ -231,7 +231,8 @@ function joinMapping(engine: Engine, at: number, generation: number, now: number
     const proto = kind & 0xff;
     const x = rows[at + Row.PORTS1]! >>> 16;
     stays = mappings.is(mapping, proto, rows[at + Row.SRC1]!, x, rows[at + Row.DST0]!, ports0 & 0xffff);
-    if (stays && mappings.join(mapping, rows[at + Row.SRC0]!)) Atomics.or(rows, at + Row.KIND, RowFlag.OUTBOUND);
+    if (stays && mappings.join(mapping, rows[at + Row.SRC0]!, rows[at + Row.SRC1]!))
+      Atomics.or(rows, at + Row.KIND, RowFlag.OUTBOUND);
     else if (!stays) {
       table.remove(at / ROW_WORDS, now, 0);
       engine.counters[Counter.FLOWS_ENDED]!++;

@@ -18,11 +18,14 @@ import { joinTable, openTable } from '../flow/open.js';
 import { TunLink } from '../link/index.js';
 import { native } from '../native.js';
 import { cycle } from './cycle.js';
+import { emit } from './emit.js';
 import { Engine } from './engine.js';
 import { Redecision } from './reload.js';
 
 const TUN_TAG = 0;
 const WAKE_TAG = 1;
+const SIDE_NOTICE =
+  'a source port below 1024 was given a public port above, or the other way round: the pool (uplink.ports) has no free one on its side';
 
 function post(message: FromWorker): void {
   parentPort!.postMessage(message);
@@ -42,6 +45,7 @@ class Worker {
   readonly #poller: number;
   #redecision: Redecision | undefined;
   #running = true;
+  #sideTold = false;
 
   constructor(init: WorkerInit) {
     this.#init = init;
@@ -92,6 +96,7 @@ class Worker {
           if (millis - slice >= SLICE_MS || this.#redecision) {
             slice = millis;
             this.#housekeeping(Math.floor(millis / 1000));
+            if (this.#engine.unsolicited.waits(millis | 0)) this.#answerUnsolicited(link, batch, millis | 0);
           }
         }
         if (!idle || this.#redecision) continue;
@@ -105,6 +110,7 @@ class Worker {
       post({ kind: 'link-lost', message: (error as Error).message });
     }
     link.close();
+    native.closeFd(this.#poller); // descriptors are the process', and outlive the thread
     post({ kind: 'stopped' });
   }
 
@@ -118,6 +124,16 @@ class Worker {
     counters[Counter.VERDICT + Verdict.FRAGMENT_LIMIT]! += fragments.evicted;
     fragments.expired = 0;
     fragments.evicted = 0;
+    const { ports } = engine.table.mappings;
+    if (ports.sideChanged && !this.#sideTold) {
+      this.#sideTold = true;
+      post({ kind: 'notice', text: SIDE_NOTICE });
+    }
+    const { translations } = engine;
+    if (translations.count > 0) {
+      const { lost } = translations;
+      post({ kind: 'translations', events: translations.take(), lost });
+    }
     if (this.#init.index !== 0) return;
     sweeper.step(now, plan.timeouts);
     counters[Counter.FLOWS_ENDED]! += sweeper.flows;
@@ -130,6 +146,14 @@ class Worker {
     counters[Counter.FLOWS_ENDED]! += ended;
     this.#redecision = undefined;
     post({ kind: 'plan-done', generation, stayed, moved, ended });
+  }
+
+  /** ICMP errors about SYNs that nobody inside has met: a batch of the engine's own. */
+  #answerUnsolicited(link: TunLink, batch: Batch, millis: number): void {
+    batch.clear();
+    batch.ctl[Ctl.MILLIS] = millis;
+    this.#engine.unsolicited.answer(this.#engine, batch, millis);
+    emit(batch, link, this.#counters);
   }
 
   #takeMail(millis: number): void {

@@ -27,11 +27,15 @@ import {
   PINHOLE_WORDS,
   type TableLayout,
 } from '../contract/table-layout.js';
+import { TranslationEvent } from '../contract/translation.js';
 import { BucketIndex } from './bucket-index.js';
 import { hashTuple } from './hash.js';
 import { PortPool } from './port-pool.js';
 import { ProbeTable } from './probe-table.js';
+import type { TranslationLog } from './translation-log.js';
 
+/** Word of a host's row that counts its flows. */
+const HOST_FLOWS = 4;
 const Pinhole = { MAPPING: 0, REMOTE: 1, FLOWS: 2 } as const;
 const IPPROTO_TCP = 6;
 const IPPROTO_UDP = 17;
@@ -49,6 +53,8 @@ export class Mappings {
   readonly pinholes: ProbeTable;
   readonly hosts: ProbeTable;
   readonly ports: PortPool;
+  /** Takes every mapping that begins or ends, or null (translation log off). */
+  log: TranslationLog | null = null;
   readonly #header: Int32Array;
   readonly #hash: Int32Array;
 
@@ -222,6 +228,7 @@ export class Mappings {
       return -1;
     }
     Atomics.store(words, m, (words[m]! + 1) | 0);
+    if (this.log !== null) this.#note(TranslationEvent.MAPPING_BEGINS, mapping);
     return mapping;
   }
 
@@ -248,11 +255,19 @@ export class Mappings {
     return host < 0 ? 0 : this.hosts.words[host + 1 + proto]!;
   }
 
-  /** A flow in which the inside host sends to `remote` joins. False when the pinholes are full: refuse the flow. */
-  join(mapping: number, remote: number): boolean {
+  /** Flows that an inside host has through its mappings and through shared ports (RFC 6888 REQ-5). */
+  flowsOfHost(inside: number): number {
+    const host = this.hosts.find(inside, 0);
+    return host < 0 ? 0 : this.hosts.words[host + HOST_FLOWS]!;
+  }
+
+  /** A flow in which `inside` sends to `remote` joins. False when the pinholes or hosts are full: refuse the flow. */
+  join(mapping: number, remote: number, inside: number): boolean {
     const { words, pinholes } = this;
     const m = mapping * MAPPING_WORDS;
     const count = words[m + MappingRow.COUNT]!;
+    const host = this.hosts.findOrInsert(inside, 0);
+    if (host < 0) return false;
     if (!this.isShared(mapping)) {
       if (count === 0) this.#expectNobody(mapping);
       const only = words[m + MappingRow.REMOTE]!;
@@ -270,6 +285,7 @@ export class Mappings {
         pinholes.words[at + Pinhole.FLOWS]!++;
       }
     }
+    this.hosts.words[host + HOST_FLOWS]!++;
     words[m + MappingRow.COUNT] = count + 1;
     return true;
   }
@@ -284,9 +300,14 @@ export class Mappings {
   }
 
   /** A flow that had joined with `remote` ends. The last one: the mapping is held for `hold` seconds, or ends at once. */
-  leave(mapping: number, remote: number, now: number, hold: number): void {
+  leave(mapping: number, remote: number, inside: number, now: number, hold: number): void {
     const { words, pinholes } = this;
     const m = mapping * MAPPING_WORDS;
+    const host = this.hosts.find(inside, 0);
+    if (host >= 0) {
+      this.hosts.words[host + HOST_FLOWS]!--;
+      this.#leaveHost(host, -1);
+    }
     if (!this.isShared(mapping) && words[m + MappingRow.REMOTE] === 0) {
       const at = pinholes.find(mapping + 1, remote);
       if (at >= 0 && --pinholes.words[at + Pinhole.FLOWS]! <= 0) pinholes.removeAt(at);
@@ -350,6 +371,7 @@ export class Mappings {
     const { words } = this;
     const m = mapping * MAPPING_WORDS;
     if (!this.isShared(mapping)) this.#expectNobody(mapping);
+    if (this.log !== null) this.#note(TranslationEvent.MAPPING_ENDS, mapping);
     Atomics.store(words, m, (words[m]! + 1) | 0);
     const proto = this.#protoOf(mapping);
     this.outside.remove(this.#hashOutsideOf(mapping), mapping + 1);
@@ -363,6 +385,23 @@ export class Mappings {
     this.#header[Header.LIVE_MAPPINGS] = this.#header[Header.LIVE_MAPPINGS]! - 1;
   }
 
+  #note(event: number, mapping: number): void {
+    const { words } = this;
+    const m = mapping * MAPPING_WORDS;
+    const meta = words[m + MappingRow.META]!;
+    const inside = words[m + MappingRow.INSIDE]!;
+    this.log!.note(
+      event,
+      meta & 0xff,
+      inside,
+      words[m + MappingRow.OUTSIDE]!,
+      words[m + MappingRow.PORTS]!,
+      0,
+      0,
+      meta >>> 16,
+    );
+  }
+
   #protoOf(mapping: number): number {
     return this.words[mapping * MAPPING_WORDS + MappingRow.META]! & 0xff;
   }
@@ -370,7 +409,8 @@ export class Mappings {
   #leaveHost(host: number, proto: number): void {
     const { words } = this.hosts;
     if (proto >= 0) words[host + 1 + proto]!--;
-    if (words[host + 1] === 0 && words[host + 2] === 0 && words[host + 3] === 0) this.hosts.removeAt(host);
+    for (let word = host + 1; word < host + HOST_WORDS; word++) if (words[word] !== 0) return;
+    this.hosts.removeAt(host);
   }
 
   /** A dead row goes to the free list. */

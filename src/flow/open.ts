@@ -235,8 +235,9 @@ function adoptRow(table: FlowTable, row: number): boolean {
   if (index.insert(hash1, row * 2 + 2)) {
     const mapping = rows[at + Row.MAPPING]! - 1;
     if (mapping < 0 || (kind & RowFlag.OUTBOUND) === 0) return true;
-    const remote = rows[at + ((kind & RowFlag.INBOUND) !== 0 ? Row.SRC0 : Row.DST0)]!;
-    if (mappings.join(mapping, remote)) return true;
+    const inbound = (kind & RowFlag.INBOUND) !== 0;
+    const remote = rows[at + (inbound ? Row.SRC0 : Row.DST0)]!;
+    if (mappings.join(mapping, remote, rows[at + (inbound ? Row.SRC1 : Row.SRC0)]!)) return true;
     index.remove(hash1, row * 2 + 2);
   }
   index.remove(hash0, row * 2 + 1);

@@ -39,6 +39,8 @@ export class PortPool {
   #randomAt = 1024;
   /** Claims that could not keep the source port. */
   changed = 0;
+  /** A source port below 1024 got a public one above, or the other way round (RFC 4787 REQ-3a wants this to be known). */
+  sideChanged = false;
 
   constructor(buffer: ArrayBuffer, at: number) {
     this.#words = new Int32Array(buffer, at, BITMAP_ADDRESSES * BITMAP_WORDS);
@@ -133,6 +135,7 @@ export class PortPool {
       const to = wanted < 1024 ? split : all;
       port = this.#search(slot, proto, classMask, from, to);
       if (port < 0) port = this.#search(slot, proto, -1, from, to);
+      if (port < 0 && all > to - from) this.sideChanged = true;
       if (port < 0) port = this.#search(slot, proto, classMask, 0, all);
       if (port < 0) port = this.#search(slot, proto, -1, 0, all);
       if (port < 0) {

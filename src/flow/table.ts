@@ -31,6 +31,7 @@ import {
   TCP_WORDS,
   tableLayout,
 } from '../contract/table-layout.js';
+import { TranslationEvent } from '../contract/translation.js';
 import { addDelta, delta32 } from '../wire/checksum.js';
 import { IPPROTO } from '../wire/ipv4.js';
 import { BucketIndex } from './bucket-index.js';
@@ -38,6 +39,7 @@ import { ControlStreams } from './control-streams.js';
 import { hashTables, hashTuple } from './hash.js';
 import { type Futex, Lock } from './lock.js';
 import { Mappings } from './mappings.js';
+import type { TranslationLog } from './translation-log.js';
 
 const QUARANTINE = 2;
 /** Words of a free row: the next one + 1, and the second in which it was freed. */
@@ -98,6 +100,8 @@ export class FlowTable {
   readonly lock: Lock;
   /** Tables of the keyed hash (hash.ts). */
   readonly hash: Int32Array;
+  /** Takes every flow that begins or ends, or null (translation log off). */
+  log: TranslationLog | null = null;
   /** Seconds that a freed row rests: 0 where one worker owns the table. */
   quarantine = QUARANTINE;
 
@@ -268,6 +272,7 @@ export class FlowTable {
     Atomics.store(rows, at, (rows[at]! + 1) | 0);
     this.header[Header.LIVE_FLOWS] = this.header[Header.LIVE_FLOWS]! + 1;
     this.header[Header.CHANGES] = (this.header[Header.CHANGES]! + 1) | 0;
+    if (this.log !== null) this.#note(TranslationEvent.FLOW_BEGINS, row);
     return handle;
   }
 
@@ -281,17 +286,36 @@ export class FlowTable {
     const kind = rows[at + Row.KIND]!;
     const hash0 = this.hashOfHandle(row * 2);
     const hash1 = this.hashOfHandle(row * 2 + 1);
+    if (this.log !== null) this.#note(TranslationEvent.FLOW_ENDS, row);
     // Even, and first: a reader that still holds the handle sees it before the row's memory means something else.
     Atomics.store(rows, at, (rows[at]! + 1) | 0);
     this.index.remove(hash0, row * 2 + 1);
     this.index.remove(hash1, row * 2 + 2);
     const mapping = rows[at + Row.MAPPING]!;
     if (mapping !== 0 && (kind & RowFlag.OUTBOUND) !== 0) {
-      this.mappings.leave(mapping - 1, rows[at + ((kind & RowFlag.INBOUND) !== 0 ? Row.SRC0 : Row.DST0)]!, now, hold);
+      const inbound = (kind & RowFlag.INBOUND) !== 0;
+      const remote = rows[at + (inbound ? Row.SRC0 : Row.DST0)]!;
+      this.mappings.leave(mapping - 1, remote, rows[at + (inbound ? Row.SRC1 : Row.SRC0)]!, now, hold);
     }
     this.release(row, now);
     this.header[Header.LIVE_FLOWS] = this.header[Header.LIVE_FLOWS]! - 1;
     this.header[Header.CHANGES] = (this.header[Header.CHANGES]! + 1) | 0;
+  }
+
+  /** A translated flow goes into the log: its inside and its public endpoint, and the remote. */
+  #note(event: number, row: number): void {
+    const { rows } = this;
+    const at = row * ROW_WORDS;
+    const kind = rows[at + Row.KIND]!;
+    if ((kind & RowFlag.PLAIN) !== 0) return;
+    const inbound = (kind & RowFlag.INBOUND) !== 0;
+    // The inside end stands in side 0's source, or in side 1's for flows from outside; the public one opposite.
+    const inside = at + (inbound ? Row.SRC1 : Row.SRC0);
+    const other = at + (inbound ? Row.SRC0 : Row.SRC1);
+    const ports = (rows[inside + 2]! & ~0xffff) | (rows[other + 2]! & 0xffff);
+    const rule = rows[at + Row.RULE]! & 0xffff;
+    const remotePort = rows[other + 2]! >>> 16;
+    this.log!.note(event, kind & 0xff, rows[inside]!, rows[other + 1]!, ports, rows[other]!, remotePort, rule);
   }
 
   stateOf(row: number): number {

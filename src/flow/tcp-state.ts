@@ -9,6 +9,7 @@
  *   side 0 SYN → SYN_SENT → side 1 SYN+ACK → SYN_RECV → ACK → ESTABLISHED
  *                        └→ side 1 SYN (simultaneous open) → SYN_SENT2 → SYN+ACK → SYN_RECV
  *   FIN → FIN_WAIT → its ACK → CLOSE_WAIT → the other FIN → LAST_ACK → its ACK → TIME_WAIT; a valid RST → CLOSE
+ *   valid segments of both sides in CLOSE → ESTABLISHED: the RST was not taken for real
  *   SYN in TIME_WAIT or CLOSE → SYN_SENT again: the 5-tuple is reused at once
  *
  * A flow that is picked up in mid-stream (LOOSE: the table was lost, or the router is new) starts as ESTABLISHED without
@@ -21,6 +22,7 @@ import { ACK, FIN, RST, SYN } from '../wire/tcp.js';
 const NO_SCALE = 15;
 /** Scale taken for a side whose SYN was not seen: the largest, so that nothing valid is refused. */
 const LOOSE_SCALE = 14;
+const FIN_FLAGS = RowFlag.FIN0 | RowFlag.FIN1 | RowFlag.FIN0_ACKED | RowFlag.FIN1_ACKED;
 /** How far a retransmission may lie behind what the receiver has acknowledged and still be taken for the flow's own. */
 const BEHIND = 66_000;
 
@@ -64,7 +66,7 @@ export function tcpUpdate(
     if ((flags & RST) !== 0) return kind;
     if ((flags & ACK) === 0 && (state === State.TIME_WAIT || state === State.CLOSE)) {
       // Reuse of the 5-tuple. Whoever sends the SYN is the opener; the row keeps its sides.
-      kind &= ~(RowFlag.FIN0 | RowFlag.FIN1 | RowFlag.FIN0_ACKED | RowFlag.FIN1_ACKED | RowFlag.LOOSE);
+      kind &= ~(FIN_FLAGS | RowFlag.LOOSE);
       kind &= ~(RowFlag.REPLIED | RowFlag.ASSURED);
       kind = withState(kind, side === 0 ? State.SYN_SENT : State.SYN_SENT2);
       t.fill(0, at, at + 5);
@@ -98,7 +100,7 @@ export function tcpUpdate(
     const refused = state === State.SYN_SENT && side === 1 && (flags & ACK) !== 0 && ack === t[yourEnd];
     const known = t[yourAck] !== 0 || t[myEnd] !== 0;
     const exact = known && (seq === t[yourAck] || seq === t[myEnd]);
-    return refused || exact ? withState(kind, State.CLOSE) : kind;
+    return refused || exact ? withState(kind & ~FIN_FLAGS, State.CLOSE) : kind;
   }
 
   const end = (seq + payload + (flags & FIN)) | 0;
@@ -121,16 +123,27 @@ export function tcpUpdate(
     }
   }
 
+  if (state === State.CLOSE) return resumed(kind, side);
   if (state === State.SYN_RECV && (flags & ACK) !== 0 && ack === t[yourEnd]) {
     kind = withState(kind, State.ESTABLISHED) | RowFlag.ASSURED;
     state = State.ESTABLISHED;
   }
   if ((flags & FIN) !== 0) kind |= side === 0 ? RowFlag.FIN0 : RowFlag.FIN1;
-  if (state === State.CLOSE || (kind & (RowFlag.FIN0 | RowFlag.FIN1)) === 0) return kind;
+  if ((kind & (RowFlag.FIN0 | RowFlag.FIN1)) === 0) return kind;
   // A FIN is the last byte its side sends: acknowledged when the other side's ACK has reached the end.
   const yourFin = side === 0 ? RowFlag.FIN1 : RowFlag.FIN0;
   if ((kind & yourFin) !== 0 && t[myAck] === t[yourEnd]) kind |= side === 0 ? RowFlag.FIN1_ACKED : RowFlag.FIN0_ACKED;
   return withState(kind, closingState(kind));
+}
+
+/**
+ * A valid segment after the RST. When both sides have sent one, neither took the RST for real, and the connection goes on
+ * (RFC 7857 §2: state is kept unless traffic resumes). The acknowledged bits, which an ended flow has no use for, remember who.
+ */
+function resumed(kind: number, side: number): number {
+  const spoken = kind | (side === 0 ? RowFlag.FIN0_ACKED : RowFlag.FIN1_ACKED);
+  const both = RowFlag.FIN0_ACKED | RowFlag.FIN1_ACKED;
+  return (spoken & both) === both ? withState(spoken & ~both, State.ESTABLISHED) : spoken;
 }
 
 function closingState(kind: number): number {

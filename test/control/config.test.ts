@@ -82,7 +82,15 @@ test('two lines are a config: everything else has a default', () => {
   assert.deepEqual(config.uplinks[0]!.pool, [{ first: 20000, last: 49999 }]);
   assert.deepEqual(
     [config.limits, config.tun, config.workers, config.block, config.log, config.inboundRefresh, config.parity],
-    [{ flows: 262144, perHost: 8192 }, { name: 'tungate0' }, 0, [], { level: 'info', format: 'auto' }, false, true],
+    [
+      { flows: 262144, perHost: 8192, perHostFlows: 131072, perHostRate: 0 },
+      { name: 'tungate0' },
+      0,
+      [],
+      { level: 'info', format: 'auto', translations: 'off' },
+      false,
+      true,
+    ],
   );
 });
 
@@ -151,13 +159,15 @@ const BAD: readonly [string, string[], string[]][] = [
     ['forwads: []'],
     [
       't.yaml:3:1: forwads: unknown key "forwads"; did you mean "forwards"? (allowed: uplink, uplinks, lans, forwards, nat, block, limits, ' +
-        'timeouts, metrics, tun, workers, log, inbound_refresh, parity, watch, helpers)',
+        'timeouts, metrics, tun, workers, log, inbound_refresh, reject_unsolicited, parity, watch, helpers)',
     ],
   ],
   [
     'an unknown key inside',
     ['limits: { perHost: 3 }'],
-    ['t.yaml:3:11: limits.perHost: unknown key "perHost"; did you mean "per_host"? (allowed: flows, per_host)'],
+    [
+      't.yaml:3:11: limits.perHost: unknown key "perHost"; did you mean "per_host"? (allowed: flows, per_host, per_host_flows, per_host_rate)',
+    ],
   ],
   [
     'a duplicate key',

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Filtering, Mapping } from '../../src/contract/plan.js';
+import { emit } from '../../src/datapath/emit.js';
 import { Redecision } from '../../src/datapath/reload.js';
-import { build, dissect, mssOption, withChecksums } from '../lib-packets.js';
+import { build, dissect, ip, mssOption, withChecksums } from '../lib-packets.js';
 import { A, B, C, GATEWAY, makePlan, OTHER, P, Rig, SERVER } from './rig.js';
 
 const ACK = 0x10;
@@ -479,3 +480,84 @@ function fragment(o: {
   packet[9] = 17;
   return withChecksums(packet, -1);
 }
+
+test('REQ-33, REQ-32 flows of one inside host, and its new mappings a second, are limited', () => {
+  const flows = new Rig({ change: (plan) => ({ ...plan, perHostFlows: 3 }) });
+  for (let n = 1; n <= 3; n++) assert.equal(only(flows.pass(udp(A, 5000, SERVER, n))).src, P);
+  assert.equal(dissect(flows.pass(udp(A, 5000, SERVER, 4))[0]!).code, 13);
+  assert.equal(only(flows.pass(udp(B, 5000, SERVER, 4))).src, P, 'others are not touched');
+  flows.advance(301);
+  assert.equal(only(flows.pass(udp(A, 5000, SERVER, 4))).src, P);
+
+  const rate = new Rig({ change: (plan) => ({ ...plan, perHostRate: 5 }) });
+  const made = () =>
+    Array.from({ length: 8 }, (_, n) => dissect(rate.pass(udp(A, 6000 + rate.now / 1000 + n, SERVER, 9))[0]!).src);
+  assert.equal(made().filter((src) => src === P).length, 5);
+  rate.now += 1000;
+  // One of these ports has its mapping already.
+  assert.ok(made().filter((src) => src === P).length >= 5);
+  assert.ok(rate.verdicts()['host-limit']! >= 3);
+});
+
+test('REQ-18 an unsolicited SYN is answered after 6 s and only if no SYN from inside crossed it; by default never', () => {
+  const silent = new Rig();
+  silent.pass(tcp(SERVER, 7, P, 30001));
+  assert.ok(!silent.engine.unsolicited.waits(silent.now + 10_000));
+
+  const rig = new Rig({ change: (plan) => ({ ...plan, rejectUnsolicited: true }) });
+  const due = () => {
+    rig.batch.clear();
+    rig.batch.ctl[3] = rig.now | 0;
+    rig.engine.unsolicited.answer(rig.engine, rig.batch, rig.now | 0);
+    emit(rig.batch, rig.link, rig.counters);
+    return rig.link.take().map((packet) => dissect(packet.bytes));
+  };
+  assert.deepEqual(rig.pass(tcp(SERVER, 7, P, 30001), tcp(SERVER, 8, P, 30003)), []);
+  rig.now += 5999;
+  assert.deepEqual(due(), []);
+  rig.pass(tcp(A, 30003, SERVER, 8));
+  rig.now += 1;
+  const answers = due();
+  assert.equal(answers.length, 1, 'the SYN that was crossed is dropped silently');
+  const [error] = answers;
+  assert.deepEqual([error!.src, error!.dst, error!.type, error!.code, error!.l4ChecksumOk], [P, SERVER, 3, 3, true]);
+  assert.deepEqual([dissect(error!.payload).sport, dissect(error!.payload).dport], [7, 30001]);
+});
+
+test('REQ-20 after a RST state is kept 240 s, and traffic of both sides that goes on brings the connection back', () => {
+  const rig = new Rig();
+  const a = (more: object) => rig.pass(tcp(A, 30001, SERVER, 80, more));
+  const s = (more: object) => rig.pass(tcp(SERVER, 80, P, 30001, more));
+  a({ seq: 100 });
+  s({ flags: SYN | ACK, seq: 900, ack: 101 });
+  a({ flags: ACK, seq: 101, ack: 901 });
+  s({ flags: RST, seq: 901 });
+  assert.equal(rig.engine.table.stateOf(0), 8);
+  a({ flags: ACK, seq: 101, ack: 901, payload: new Uint8Array(10) });
+  assert.equal(rig.engine.table.stateOf(0), 8, 'one side alone proves nothing');
+  s({ flags: ACK, seq: 901, ack: 111 });
+  assert.equal(rig.engine.table.stateOf(0), 3);
+});
+
+test('REQ-37 the translation log: off by default, mappings without destinations, or flows', () => {
+  const events = (translationLog: 'off' | 'mappings' | 'flows') => {
+    const rig = new Rig({ change: (plan) => ({ ...plan, translationLog }) });
+    rig.pass(udp(A, 30001, SERVER, 9), udp(A, 30001, OTHER, 9));
+    rig.advance(301);
+    rig.advance(121);
+    const log = rig.engine.translations.take();
+    return Array.from({ length: log.length / 8 }, (_, i) => Array.from(log.subarray(i * 8, i * 8 + 8)));
+  };
+  assert.deepEqual(events('off'), []);
+  const endpoint = [17, ip(A), ip(P), (30001 << 16) | 30001];
+  assert.deepEqual(events('mappings'), [
+    [0, ...endpoint, 0, 0, 0],
+    [1, ...endpoint, 0, 0, 0],
+  ]);
+  assert.deepEqual(events('flows'), [
+    [2, ...endpoint, ip(SERVER), 9, 0],
+    [2, ...endpoint, ip(OTHER), 9, 0],
+    [3, ...endpoint, ip(SERVER), 9, 0],
+    [3, ...endpoint, ip(OTHER), 9, 0],
+  ]);
+});

@@ -108,10 +108,14 @@ function checkMappings(table: FlowTable): void {
   assert.equal(inside.size, live.filter((m) => !shared(m)).length, 'the inside index has one entry for each mapping');
 
   const flows = new Map<number, number>();
+  const sent = new Map<number, number>();
   for (const row of liveRows(table)) {
     const mapping = rows[row * ROW_WORDS + Row.MAPPING]! - 1;
     if (mapping < 0 || (rows[row * ROW_WORDS + Row.KIND]! & RowFlag.OUTBOUND) === 0) continue;
     flows.set(mapping, (flows.get(mapping) ?? 0) + 1);
+    const at = row * ROW_WORDS;
+    const host = rows[at + ((rows[at + Row.KIND]! & RowFlag.INBOUND) !== 0 ? Row.SRC1 : Row.SRC0)]!;
+    sent.set(host, (sent.get(host) ?? 0) + 1);
   }
   const hosts = new Map<number, number[]>();
   const ends = { inside: new Set<string>(), outside: new Set<string>() };
@@ -134,14 +138,19 @@ function checkMappings(table: FlowTable): void {
     hosts.set(host, counts);
   }
   assert.deepEqual([...flows], [], 'every flow that counts in a mapping has a live one');
+  for (const host of sent.keys()) if (!hosts.has(host)) hosts.set(host, [0, 0, 0]);
   assert.equal(header[Header.LIVE_HOSTS], hosts.size, 'LIVE_HOSTS counts the hosts');
   const table2 = mappings.hosts.words;
   for (let at = 0; at + HOST_WORDS <= table2.length; at += HOST_WORDS) {
     const host = table2[at]!;
     const counts = Array.from(table2.subarray(at + 1, at + HOST_WORDS));
-    if (host === 0) assert.deepEqual(counts, [0, 0, 0], 'an empty host slot is empty');
+    if (host === 0) assert.deepEqual(counts, [0, 0, 0, 0], 'an empty host slot is empty');
     else {
-      assert.deepEqual(counts, hosts.get(host), `host ${host} counts its mappings`);
+      assert.deepEqual(
+        counts,
+        [...hosts.get(host)!, sent.get(host) ?? 0],
+        `host ${host} counts its mappings and flows`,
+      );
       assert.equal(mappings.hosts.find(host, 0), at, `host ${host} is found`);
     }
   }

@@ -45,13 +45,13 @@ test('join, leave, hold and pinholes do what a model does: who may come in, whic
             known = { id, inside, x, remotes: new Map() };
             model.set(key, known);
           }
-          assert.ok(mappings.join(known.id, remote));
+          assert.ok(mappings.join(known.id, remote, inside));
           known.remotes.set(remote, (known.remotes.get(remote) ?? 0) + 1);
         } else if (kind === 'leave' && known && known.remotes.size > 0) {
           const [from] = [...known.remotes.keys()].sort((a, b) => Math.abs(a - remote) - Math.abs(b - remote)) as [
             number,
           ];
-          mappings.leave(known.id, from, 1000, hold);
+          mappings.leave(known.id, from, inside, 1000, hold);
           const left = known.remotes.get(from)! - 1;
           if (left > 0) known.remotes.set(from, left);
           else known.remotes.delete(from);
@@ -98,11 +98,11 @@ test('one mapping with 600 remotes neither forgets one nor lets another in; pinh
   const id = make(mappings, 1, 600);
   const most = layout.pinholes - (layout.pinholes >>> 3);
   let n = 0;
-  while (mappings.join(id, 1000 + n)) n++;
+  while (mappings.join(id, 1000 + n, 1)) n++;
   assert.equal(n, most);
   for (let i = 0; i < n; i++) assert.ok(mappings.hasSentTo(id, 1000 + i));
   assert.ok(!mappings.hasSentTo(id, 1000 + n));
-  for (let i = 0; i < n; i++) mappings.leave(id, 1000 + i, 1000, 120);
+  for (let i = 0; i < n; i++) mappings.leave(id, 1000 + i, 1, 1000, 120);
   assert.equal(mappings.pinholes.live, 0);
   assert.ok(mappings.isHeld(id) && mappings.isHeldAt(id, 1120) && !mappings.isHeldAt(id, 1121));
 });

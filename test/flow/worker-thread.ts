@@ -107,7 +107,7 @@ function insert(inside: number, x: number, remote: number, now: number): void {
       if (mappings.isHeld(mapping) && !mappings.isHeldAt(mapping, now)) mappings.end(mapping);
       return;
     }
-    if (!mappings.join(mapping, remote)) {
+    if (!mappings.join(mapping, remote, inside)) {
       rows[(handle >>> 1) * ROW_WORDS + Row.KIND]! &= ~RowFlag.OUTBOUND;
       table.remove(handle >>> 1, now, 0);
       return;

@@ -1,0 +1,46 @@
+/** The translation log's lines: one for each mapping or flow that began or ended. */
+import { EVENT_WORDS, Translation, TranslationEvent } from '../contract/translation.js';
+import { formatAddress } from './address.js';
+import type { Logger } from './log.js';
+
+const WORDS: Readonly<Record<number, string>> = {
+  [TranslationEvent.MAPPING_BEGINS]: 'mapping begins',
+  [TranslationEvent.MAPPING_ENDS]: 'mapping ends',
+  [TranslationEvent.FLOW_BEGINS]: 'flow begins',
+  [TranslationEvent.FLOW_ENDS]: 'flow ends',
+};
+const PROTOCOLS: Readonly<Record<number, string>> = { 1: 'icmp', 6: 'tcp', 17: 'udp' };
+
+export interface TranslationLine {
+  readonly event: string;
+  readonly proto: string;
+  readonly inside: string;
+  readonly outside: string;
+  readonly remote?: string;
+}
+
+/** Events of a worker as objects for the log. */
+export function translationLines(events: Int32Array): TranslationLine[] {
+  const lines: TranslationLine[] = [];
+  for (let at = 0; at < events.length; at += EVENT_WORDS) {
+    const ports = events[at + Translation.PORTS]!;
+    const remote = events[at + Translation.REMOTE]!;
+    lines.push({
+      event: WORDS[events[at + Translation.EVENT]!] ?? 'event',
+      proto: PROTOCOLS[events[at + Translation.PROTO]!] ?? String(events[at + Translation.PROTO]),
+      inside: `${formatAddress(events[at + Translation.INSIDE]!)}:${ports >>> 16}`,
+      outside: `${formatAddress(events[at + Translation.OUTSIDE]!)}:${ports & 0xffff}`,
+      ...(remote === 0 ? {} : { remote: `${formatAddress(remote)}:${events[at + Translation.REMOTE_PORT]}` }),
+    });
+  }
+  return lines;
+}
+
+/** Writes a worker's events, at level info. */
+export function logTranslations(log: Logger, events: Int32Array, lost: number): void {
+  for (const line of translationLines(events)) {
+    const { event, proto, inside, outside, remote } = line;
+    log.info({ translation: line }, `${event}: ${proto} ${inside} as ${outside}${remote ? ` to ${remote}` : ''}`);
+  }
+  if (lost > 0) log.warn(`${lost} translations happened faster than they can be logged`);
+}
