@@ -13,7 +13,13 @@ import { fileURLToPath } from 'node:url';
 
 const BODY = 'TUNGATE_TEST_BODY';
 
-export function inNamespace(title: string, url: string, flags: readonly string[], body: () => void): void {
+export function inNamespace(
+  title: string,
+  url: string,
+  flags: readonly string[],
+  body: () => void,
+  seconds = 60,
+): void {
   if (process.env[BODY] !== undefined) {
     if (process.env[BODY] === title) body();
     return;
@@ -24,7 +30,11 @@ export function inNamespace(title: string, url: string, flags: readonly string[]
     const result = spawnSync(
       'unshare',
       [...asRoot, ...flags, process.execPath, ...process.execArgv, '--test-reporter=tap', fileURLToPath(url)],
-      { env: { ...env, [BODY]: title, PATH: `${env.PATH}:/usr/sbin:/sbin` }, encoding: 'utf8', timeout: 60_000 },
+      {
+        env: { ...env, [BODY]: title, PATH: `${env.PATH}:/usr/sbin:/sbin` },
+        encoding: 'utf8',
+        timeout: seconds * 1000,
+      },
     );
     if (result.error) throw new Error(`unshare (util-linux) cannot be run: ${result.error.message}`);
     const lines = [...result.stdout.matchAll(/^(not ok|ok) \d+ - (.*)$/gm)];

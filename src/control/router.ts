@@ -32,12 +32,14 @@ import {
   readWorld,
   removeSteering,
   reservePorts,
+  type SteeringWatch,
   setTunAddresses,
   setupTun,
   type Tun,
   verifySteering,
   verifyTun,
   type WorldWatch,
+  watchSteering,
   watchWorld,
 } from '../host/index.js';
 import { native } from '../native.js';
@@ -59,7 +61,7 @@ import type { Config, ConfigError } from './model.js';
 import type { RuntimePaths } from './runtime-dir.js';
 import { type Swapped, WorkerSet } from './workers.js';
 
-/** Filters that somebody deleted are put back within this time. */
+/** Filters that somebody deleted are put back at once (steer-watch.ts); what has no bell (sysctls) within this time. */
 const VERIFY_MS = 5000;
 const RETRY_MS = 1000;
 
@@ -103,6 +105,7 @@ export class Router {
   #tun: Tun | null = null;
   #steering: Steering | null = null;
   #watch: WorldWatch | null = null;
+  #steeringWatch: SteeringWatch | null = null;
   #timer: NodeJS.Timeout | undefined;
   #retry: NodeJS.Timeout | undefined;
   #blockEnd: NodeJS.Timeout | undefined;
@@ -205,6 +208,7 @@ export class Router {
       (error) => this.#log.error({ err: error }, "cannot read the kernel's tables"),
       this.#world,
     );
+    this.#steeringWatch = watchSteering(() => void this.#verify());
     this.#timer = setInterval(() => void this.#verify(), VERIFY_MS);
     this.#timer.unref();
     this.#awaitBlockEnd();
@@ -433,6 +437,7 @@ export class Router {
     clearTimeout(this.#retry);
     clearTimeout(this.#blockEnd);
     this.#watch?.close();
+    this.#steeringWatch?.close();
     if (!keep) {
       // Each step by itself: what fails here is tried once more from the journal.
       this.#attempt(() => this.#tun && setTunAddresses(this.#nl, this.#tun, [], this.#journal));

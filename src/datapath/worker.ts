@@ -10,6 +10,7 @@ import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_thread
 import { Batch, Ctl } from '../batch.js';
 import { Counter, counterView } from '../contract/counters.js';
 import { type FromWorker, Mail, type ToWorker, type WorkerInit } from '../contract/mailbox.js';
+import { IMPORT_FATES, ImportFate } from '../contract/import.js';
 import type { Plan } from '../contract/plan.js';
 import { ROW_WORDS, Row, tableLayout } from '../contract/table-layout.js';
 import { Verdict } from '../contract/verdict.js';
@@ -20,6 +21,7 @@ import { native } from '../native.js';
 import { cycle } from './cycle.js';
 import { emit } from './emit.js';
 import { Engine } from './engine.js';
+import { importFlows, importMappings } from './import.js';
 import { Redecision } from './reload.js';
 
 const TUN_TAG = 0;
@@ -163,6 +165,7 @@ class Worker {
       const message = got.message as ToWorker;
       if (message.kind === 'stop') this.#running = false;
       else if (message.kind === 'plan') this.#setPlan(message.plan);
+      else if (message.kind === 'import') this.#import(message, Math.floor(millis / 1000));
       else this.#endFlows(message, Math.floor(millis / 1000));
     }
   }
@@ -173,6 +176,15 @@ class Worker {
     // The table is shared: one worker decides for all.
     if (this.#init.index === 0) this.#redecision = new Redecision(plan.generation);
     else post({ kind: 'plan-done', generation: plan.generation, stayed: 0, moved: 0, ended: 0 });
+  }
+
+  #import({ id, mappings, flows, bytes }: Extract<ToWorker, { kind: 'import' }>, now: number): void {
+    const fates = { mappings: IMPORT_FATES.map(() => 0), flows: IMPORT_FATES.map(() => 0) };
+    importMappings(this.#engine, mappings, now, fates.mappings);
+    importFlows(this.#engine, flows, bytes, now, fates.flows);
+    this.#counters[Counter.MAPPINGS_CREATED]! += fates.mappings[ImportFate.TAKEN]!;
+    this.#counters[Counter.FLOWS_CREATED]! += fates.flows[ImportFate.TAKEN]!;
+    post({ kind: 'imported', id, ...fates });
   }
 
   #endFlows(message: Extract<ToWorker, { kind: 'end-flows' }>, now: number): void {

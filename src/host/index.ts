@@ -6,5 +6,6 @@ export { KernelError, Netlink } from './netlink.js';
 export { preflight } from './preflight.js';
 export { reservePorts } from './reserve.js';
 export { applySteering, removeSteering, type SteeringReport, verifySteering } from './steer.js';
+export { type SteeringWatch, watchSteering } from './steer-watch.js';
 export { setTunAddresses, setupTun, type Tun, type TunOptions, tunTrouble, verifyTun } from './tun.js';
 export { readWorld, type WorldWatch, watchWorld } from './world.js';

@@ -133,9 +133,12 @@ export class Journal {
   /** Call it AFTER the change was taken back by its maker (a filter that a reload removed). */
   forget(change: Change): void {
     const key = keyOf(change);
-    if (!this.#changes.has(key)) return;
-    this.#append({ undone: key });
-    this.#changes.delete(key);
+    if (!this.#changes.delete(key)) return;
+    try {
+      this.#append({ undone: key });
+    } catch {
+      // A full file system. The change stays in the file; whoever takes it back again finds that there is nothing to do.
+    }
   }
 
   /** Takes one change back and forgets it; throws what the kernel says, and keeps it then. */

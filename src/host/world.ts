@@ -67,10 +67,10 @@ export function watchWorld(
   },
   known?: World,
 ): WorldWatch {
-  const bell = native.netlinkOpen(NETLINK_ROUTE, [RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE]);
   const nl = new Netlink();
+  let bell = -1;
   const scrap = new Uint8Array(64 * 1024);
-  let last = JSON.stringify(known ?? readWorld(nl));
+  let last = '';
   let rest = REST_MS;
   let timer: NodeJS.Timeout | undefined;
 
@@ -101,7 +101,16 @@ export function watchWorld(
       }
     }
   };
-  const unwatch = native.watch(bell, ring);
+  let unwatch: () => void;
+  try {
+    bell = native.netlinkOpen(NETLINK_ROUTE, [RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE]);
+    last = JSON.stringify(known ?? readWorld(nl)); // after the bell is there: nothing falls between
+    unwatch = native.watch(bell, ring);
+  } catch (error) {
+    if (bell >= 0) native.closeFd(bell);
+    nl.close();
+    throw error;
+  }
   if (known) ring();
 
   return {

@@ -1,0 +1,93 @@
+/**
+ * A router in bad days: every fault of faults.ts strikes one and the same running router, one after the other. Connections that
+ * were open go on, new ones work, and a capture on the uplink's wire sees no private address, whatever happens. ip_forward
+ * is 1: the kernel would route what is not steered.
+ */
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { FAULTS, upAsPuppet } from './faults.js';
+import { assertWorks, Capture, eventually, INTERNET, LAN, P, pause, prepare, type Stage } from './stage.js';
+
+describe('faults survived', () => {
+  let stage: Stage;
+  let leaks: Capture;
+
+  before(async () => {
+    stage = await prepare();
+    stage.router.ns.sysctl('net.ipv4.ip_forward=1');
+    await upAsPuppet(stage);
+    leaks = await Capture.start(stage.inet, 'wan', `src net ${LAN.subnet}`);
+  });
+  after(() => stage?.lab.close());
+
+  const works = () =>
+    assertWorks(stage).then(
+      () => true,
+      () => false,
+    );
+
+  /** Connections of each kind, open before the fault. */
+  async function connections() {
+    const open = [
+      await stage.a.connect({ to: INTERNET.one, port: 7 }),
+      await stage.one.connect({ to: P, port: 10_007 }),
+      await stage.b.connect({ to: P, port: 10_007 }),
+    ];
+    for (const each of open) await each.say('before');
+    return open;
+  }
+
+  for (const fault of FAULTS) {
+    test(fault.name, async () => {
+      const { a, daemon, router } = stage;
+      const open = await connections();
+      const from = daemon.process.stderr.length;
+      const seen = leaks.lines.length;
+      const ping = fault.flowing
+        ? a.ns.spawn(['ping', '-n', '-i', '0.02', '-W', '5', '-c', String((fault.seconds ?? 1) * 45), INTERNET.one])
+        : undefined;
+      await fault.strike(stage);
+      await pause((fault.seconds ?? 0) * 1000);
+      await fault.heal?.(stage);
+      const healed = performance.now();
+      await eventually(`new flows work after: ${fault.name}`, works, 30);
+      console.log(`# ${fault.name}: new flows work ${Math.round(performance.now() - healed)} ms later`);
+      if (ping) {
+        await ping.ended;
+        assert.match(ping.stdout, / 0% packet loss/, 'packets flowed meanwhile');
+      }
+      for (const [i, each] of open.entries()) {
+        if (!fault.endsFlows) assert.equal((await each.say('after', 25)).text, 'after', `connection ${i}`);
+        await each.hangUp(true);
+      }
+      if (fault.says) {
+        const said = () => daemon.process.stderr.slice(fault.name.includes('started again') ? 0 : from);
+        await eventually(`the log says ${fault.says}`, async () => fault.says!.test(said()));
+      }
+      await eventually('no problem is left', async () => {
+        const { problems, workers } = await daemon.json<{ problems: string[]; workers: { state: string }[] }>('status');
+        return problems.length === 0 && workers.every(({ state }) => state === 'ready');
+      });
+      assert.equal(router.ns.lab, stage.lab);
+      // With ip_forward on, and only until the bell is answered, the kernel routes what nobody steers.
+      const leaked = leaks.lines.slice(seen);
+      assert.ok(fault.name.includes('qdisc') || leaked.length === 0, `on the wire: ${leaked.slice(0, 3).join('\n')}`);
+    });
+  }
+
+  test("a LAN's deleted filters are back so quickly that hardly a packet leaves untranslated", async () => {
+    const { a, router } = stage;
+    const seen = leaks.lines.length;
+    const ping = a.ns.spawn(['ping', '-q', '-n', '-i', '0.005', '-c', '400', INTERNET.two]);
+    await pause(300);
+    await router.ns.must(['tc', 'qdisc', 'del', 'dev', 'vmbr1', 'clsact']);
+    await ping.ended;
+    const leaked = leaks.lines.length - seen;
+    console.log(`# ${leaked} of 400 packets, one each 5 ms, left untranslated`);
+    assert.ok(leaked < 200, `${leaked} packets: not before the round of 5 s`);
+  });
+
+  test('afterwards: no descriptor more than at the start, and SIGTERM ends it', async () => {
+    assert.equal(await stage.daemon.stop(), 0);
+  });
+});
