@@ -42,6 +42,11 @@ export interface Steering {
   readonly lans: readonly SteeringLan[];
   /** All LAN subnets together. */
   readonly lanSubnets: readonly Prefix[];
+  /**
+   * Parts of them that answers from outside may name: what a `translate: false` rule lets out with its own source. The
+   * engine sees all that comes for them, and lets in what belongs to a flow.
+   */
+  readonly untranslated: readonly Prefix[];
   /** Addresses of the host itself, the claims' shared addresses included: LAN packets to them stay in the kernel unless claimed. */
   readonly hostAddresses: readonly number[];
   /** Prefixes that the kernel routes neither by an uplink, a LAN nor a site link (docker0, other bridges): never ours. */

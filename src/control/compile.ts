@@ -19,6 +19,7 @@ import {
   type NatRule,
   type OutInterface,
   type Plan,
+  type Prefix,
   Proto,
   type PublicAddress,
   type Route,
@@ -229,6 +230,7 @@ function makeSteering(
       return present(name).map((item) => ({ ...item, subnets }));
     }),
     lanSubnets: config.lans.map((lan) => lan.subnet),
+    untranslated: untranslatedSources(config),
     hostAddresses: sorted([...own].filter((address) => !taken.has(address))),
     foreign: foreignPrefixes(
       world.routes,
@@ -236,6 +238,23 @@ function makeSteering(
       addresses.map((address) => address.address),
     ),
   };
+}
+
+/** LAN addresses that some flow may leave from untranslated: of the rules that say so, what their `from` leaves of the LANs. */
+function untranslatedSources(config: Config): Prefix[] {
+  const subnets = config.lans.map((lan) => lan.subnet);
+  const found = config.nat
+    .filter((rule) => !rule.translate)
+    .flatMap(({ from }) => (from.length === 0 ? subnets : from.flatMap((prefix) => inside(prefix, subnets))));
+  const keys = new Set<string>();
+  return found.filter(({ prefix, mask }) => !keys.has(`${prefix}/${mask}`) && keys.add(`${prefix}/${mask}`));
+}
+
+/** What `prefix` and the subnets have in common: of two that overlap, the longer one. */
+function inside(prefix: Prefix, subnets: readonly Prefix[]): Prefix[] {
+  return subnets
+    .filter((subnet) => overlap(prefix, subnet))
+    .map((subnet) => (prefix.mask >>> 0 > subnet.mask >>> 0 ? prefix : subnet));
 }
 
 const DEFAULT_RULE = 'nat default';

@@ -5,8 +5,9 @@
  *                             but this LAN's own to a claimed port (the engine knows LAN senders by their address alone)
  *                   redirect  everything, except to the host (unless claimed: hairpin), broadcast, multicast, `foreign`
  *   uplink ingress  drop      to or from a LAN address; from an address of the host or of P (the kernel would call it
- *                             martian, the engine would take it for the host)
- *                   redirect  what is claimed: fragments and ICMP to P, TCP and UDP to claimed ports; a P not shared: all
+ *                             martian, the engine would take it for the host); not what is for `untranslated`
+ *                   redirect  what is claimed: fragments and ICMP to P, TCP and UDP to claimed ports; a P not shared: all;
+ *                             to a LAN address: so no moment of a reload lets such a packet into the kernel
  *   uplink egress   redirect  ICMP errors that the kernel made and that quote a LAN address (a forward to a dead VM)
  *   lo egress       redirect  what is claimed, ICMP excepted: the host reaches its own forwards by P, and the ports of VMs
  *                             behind P too (REQ-10). Pool ports are taken along with forwards: otherwise the host's kernel
@@ -82,6 +83,7 @@ export function steeringFilters(steering: Steering): SteeringFilter[] {
   const host = union(steering.hostAddresses.map(addressPair));
   const lanSubnets = union(steering.lanSubnets.map(prefixPair));
   const ours = merge(host, claimed);
+  const closed = difference(lanSubnets, union(steering.untranslated.map(prefixPair)));
 
   const filters: SteeringFilter[] = [];
   const add = (at: { interface: string; index: number }, hook: Hook, head: Head, clauses: readonly Clause[]): void => {
@@ -99,9 +101,9 @@ export function steeringFilters(steering: Steering): SteeringFilter[] {
     add(lan, 'ingress', 'ingress', [claimClause(groups, true), destinationClause(difference(kept, claimed))]);
   }
   for (const uplink of steering.uplinks) {
-    add(uplink, 'ingress', 'uplink-drop', [sourceClause(merge(ours, lanSubnets)), destinationClause(lanSubnets)]);
+    add(uplink, 'ingress', 'uplink-drop', [sourceClause(merge(ours, lanSubnets)), destinationClause(closed)]);
     add(uplink, 'egress', 'egress-born', [quotedAddressClause(lanSubnets)]);
-    add(uplink, 'ingress', 'ingress', [claimClause(groups, true)]);
+    add(uplink, 'ingress', 'ingress', [claimClause(groups, true), destinationClause(lanSubnets)]);
   }
   const loopback = { interface: 'lo', index: LOOPBACK_INDEX };
   add(loopback, 'egress', 'egress', [claimClause(groups, false), quotedClaimClause(groups)]);

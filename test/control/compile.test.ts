@@ -415,3 +415,20 @@ test('10,000 forwards', () => {
   console.log(`# parse ${parse.toFixed(0)} ms, compile ${took.toFixed(0)} ms`);
   assert.equal(new Set(compiled.plan.forwards.map(({ id }) => id)).size, 10_000);
 });
+
+test('REQ-34 what rules leave untranslated is open to answers from outside: their `from`, as far as it is in a LAN', () => {
+  const rule = (...rules: string[]) => `${BASE}nat:\n${rules.map((each) => `  - ${each}\n`).join('')}`;
+  const open = (text: string) => compile(config(text), proxmox()).steering.untranslated.map(formatPrefix);
+  assert.deepEqual(open(BASE), []);
+  assert.deepEqual(open(rule('{ to: [10.0.0.0/8], translate: false }')), ['172.22.161.0/24']);
+  assert.deepEqual(
+    open(
+      rule(
+        '{ from: [172.22.161.64/26, 172.22.161.3], to: [10.0.0.0/8], translate: false }',
+        '{ from: [172.22.161.3], to: [192.0.2.0/24], translate: false }',
+        '{ from: [172.22.161.4], mapping: endpoint-dependent }',
+      ),
+    ),
+    ['172.22.161.64/26', '172.22.161.3/32'],
+  );
+});

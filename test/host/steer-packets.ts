@@ -87,13 +87,15 @@ export const steerings: fc.Arbitrary<Steering> = fc
     same: fc.boolean(),
     subnets: fc.subarray(SUBNETS, { minLength: 1 }),
     split: fc.nat(3),
+    open: fc.array(fc.tuple(fc.nat(3), fc.boolean()), { maxLength: 3 }),
     foreign: fc.subarray(FOREIGN),
     host: fc.subarray(HOST),
     uplinks: fc.subarray(UPLINKS, { minLength: 1 }),
   })
-  .map(({ claims, same, subnets, split, foreign, host, uplinks }): Steering => {
+  .map(({ claims, same, subnets, split, open, foreign, host, uplinks }): Steering => {
     const first = subnets.slice(0, split).map(prefix);
     const second = subnets.slice(split).map(prefix);
+    const all = [...first, ...second];
     return {
       tun: TUN,
       claims: same ? claims.map((claim) => ({ ...claim, udp: claim.tcp })) : claims,
@@ -102,7 +104,11 @@ export const steerings: fc.Arbitrary<Steering> = fc
         { interface: 'lan0', index: 20, subnets: first },
         { interface: 'lan1', index: 21, subnets: second },
       ],
-      lanSubnets: [...first, ...second],
+      lanSubnets: all,
+      untranslated: open.map(([which, half]) => {
+        const { prefix, mask } = all[which % all.length]!;
+        return { prefix, mask: half ? mask >> 1 : mask };
+      }),
       hostAddresses: [...host, ...claims.filter(({ shared }) => shared).map(({ address }) => address)],
       foreign: foreign.map(prefix),
     };

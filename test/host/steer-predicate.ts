@@ -88,7 +88,8 @@ function ingressFate(steering: Steering, index: number, header: Header): Fate {
   const lan = steering.lans.find((one) => one.index === index);
   const { source, destination } = header;
   if (!lan) {
-    if (isHost(steering, source) || isLan(steering, source) || isLan(steering, destination)) return 'drop';
+    if (isHost(steering, source) || isLan(steering, source)) return 'drop';
+    if (isLan(steering, destination)) return inAny(destination, steering.untranslated) ? 'redirect' : 'drop';
     return isClaimed(steering, header) ? 'redirect' : 'pass';
   }
   const own = inAny(source, lan.subnets);

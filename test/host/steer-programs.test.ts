@@ -30,6 +30,7 @@ const PROXMOX: Steering = {
   lans: [{ interface: 'vmbr1', index: 20, subnets: [prefix('172.22.161.0/24')] }],
   lanSubnets: [prefix('172.22.161.0/24')],
   hostAddresses: [ip('203.0.113.10'), ip('172.22.161.1')],
+  untranslated: [],
   foreign: [prefix('172.17.0.0/16')],
 };
 const [LO, UPLINK, LAN] = [1, 10, 20];
@@ -106,6 +107,13 @@ describe('the way of the packets of the Proxmox case', () => {
   for (const [name, index, one, expected] of cases) {
     test(name, () => assert.equal(fate(PROXMOX, index, one), expected));
   }
+
+  test('REQ-34 what comes for LAN hosts that a rule leaves untranslated is seen by the engine, for no others', () => {
+    const steering = { ...PROXMOX, untranslated: [prefix('172.22.161.128/25')] };
+    assert.equal(fate(steering, UPLINK, frame(R, VM, TCP, 22)), 'redirect');
+    assert.equal(fate(steering, UPLINK, frame(R, '172.22.161.127', TCP, 22)), 'drop');
+    assert.equal(fate(steering, UPLINK, frame('172.22.161.130', VM, TCP, 22)), 'drop');
+  });
 
   test('REQ-10 the host to its own forward by P leaves lo for the engine; to its own service it does not', () => {
     const lo = { hatype: 772 };

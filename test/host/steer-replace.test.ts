@@ -56,6 +56,7 @@ inNamespace('steering under traffic', import.meta.url, ['--net'], () => {
       lans: [{ interface: 'lan0', index: linkIndex('lan0'), subnets: [prefix('172.22.161.0/24')] }],
       lanSubnets: [prefix('172.22.161.0/24')],
       hostAddresses: [ip(P), ip('172.22.161.1')],
+      untranslated: [],
       foreign: [],
     };
   }

@@ -46,6 +46,7 @@ inNamespace('installing steering', import.meta.url, ['--net'], () => {
       lans: lans.map((name, i) => ({ interface: name, index: linkIndex(name), subnets: [subnets[i]!] })),
       lanSubnets: subnets,
       hostAddresses: [ip('203.0.113.10'), ip('172.22.161.1')],
+      untranslated: [],
       foreign: [],
     };
   }
