@@ -55,6 +55,10 @@ test('REQ-4 a source port below 1024 gets one below 1024, another one does not, 
   rig.pass(udp(A, 1001, SERVER, 9), udp(A, 1025, SERVER, 9));
   for (let n = 0; n < 20; n++) assert.ok(only(rig.pass(udp(B, 101 + n, SERVER, 9))).sport < 1024, `low ${n}`);
   for (let n = 0; n < 36; n++) assert.ok(only(rig.pass(udp(C, 5001 + n, SERVER, 9))).sport >= 1024, `high ${n}`);
+  const { ports } = rig.engine.table.mappings;
+  assert.ok(!ports.sideChanged);
+  for (let n = 0; n < 4; n++) rig.pass(udp(C, 6001 + n, SERVER, 9));
+  assert.ok(ports.sideChanged, 'somebody is to hear of it');
 });
 
 test('REQ-5 parity is kept, or not where the plan turns it off; a free source port is kept either way', () => {
@@ -65,6 +69,16 @@ test('REQ-5 parity is kept, or not where the plan turns it off; a free source po
   };
   assert.deepEqual([...parities(true)], [1]);
   assert.deepEqual([...parities(false)].sort(), [0, 1]);
+});
+
+test('REQ-6 a UDP flow whose 300 s are over is over, also before the sweep comes by', () => {
+  const rig = new Rig();
+  rig.pass(udp(A, 30_001, SERVER, 9));
+  rig.now += 300_000;
+  assert.equal(only(rig.pass(udp(SERVER, 9, P, 30_001))).dst, A);
+  rig.now += 1000;
+  assert.deepEqual(rig.pass(udp(SERVER, 9, P, 30_001)), []);
+  assert.equal(rig.verdicts()['no-mapping'], 1);
 });
 
 test('REQ-7 inbound packets refresh where the plan says so; a filtered one refreshes nothing', () => {

@@ -127,6 +127,25 @@ describe('ICMP and path MTU on the real kernel', () => {
     }
   });
 
+  test('REQ-14 without DF what is too big for the uplink leaves in fragments, in order', async () => {
+    stage.router.ns.ip('link set nic0 mtu 1400', 'link set vmbr0 mtu 1400');
+    stage.a.ns.sysctl('net.ipv4.ip_no_pmtu_disc=1');
+    try {
+      await new Promise((resolve) => setTimeout(resolve, 1000)); // the daemon takes notice of the new MTU
+      const capture = await Capture.start(stage.one.ns, 'eth0', `udp and src ${P}`, ['-v']);
+      const text = 'x'.repeat(1440);
+      assert.equal((await stage.a.askUdp({ to: INTERNET.one, port: 7 }, text)).text, text);
+      const lines = (await capture.stop()).join('\n');
+      const pieces = [...lines.matchAll(/id (\d+), offset (\d+), flags \[([^\]]*)\]/g)].map((match) => match.slice(1));
+      assert.equal(pieces.length, 2, lines);
+      assert.deepEqual([pieces[0]![1], pieces[0]![2], pieces[1]![1]], ['0', '+', '1376'], lines);
+      assert.equal(pieces[0]![0], pieces[1]![0]);
+    } finally {
+      stage.a.ns.sysctl('net.ipv4.ip_no_pmtu_disc=0');
+      stage.router.ns.ip('link set vmbr0 mtu 1500', 'link set nic0 mtu 1500');
+    }
+  });
+
   test('REQ-45 MSS clamping: a smaller uplink MTU lowers the MSS of SYN and SYN-ACK, and nothing else', async () => {
     stage.router.ns.ip('link set nic0 mtu 1400', 'link set vmbr0 mtu 1400');
     stage.inet.ip('link set wan mtu 1400');

@@ -1,0 +1,181 @@
+#!/usr/bin/env node
+// npm run mutants: breaks the program in named ways, one at a time, and shows which test notices.
+//
+//   npm run mutants                     all of scripts/mutants/; exit 1 when one survives
+//   npm run mutants -- --only REQ-12    those whose name or requirement contains the text
+//   npm run mutants -- --list           names, requirements and files
+//   npm run mutants -- --jobs 1         one at a time (default 2)
+//
+// The working tree is never touched: each job has a copy of src/ and test/ with a build of its own, everything else is linked.
+// A mutant changes one fragment of one source file; the file is compiled alone, and what came out must differ from what
+// the unchanged file gives, or the mutant counts as an error. Then its test files run until one fails. A test that fails without any
+// mutation proves nothing: it is named, does not count, and the run fails.
+import { spawn, spawnSync } from 'node:child_process';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { MUTANTS } from './mutants/index.mjs';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const COPIED = ['src', 'test', 'bench', 'package.json', 'tsconfig.json'];
+const LEFT_OUT = ['dist', '.git'];
+/** Seconds after which a test file counts as hanging; only to stop a mutant that loops for ever. */
+const HANG = 150;
+
+const { values } = parseArgs({
+  options: {
+    only: { type: 'string', multiple: true },
+    list: { type: 'boolean' },
+    jobs: { type: 'string', default: '2' },
+  },
+});
+
+const chosen = MUTANTS.filter(
+  ({ name, requirement }) => !values.only || values.only.some((text) => `${requirement} ${name}`.includes(text)),
+);
+if (values.list) {
+  for (const { requirement, name, file } of chosen) console.log(`${requirement.padEnd(9)}${name} (${file})`);
+  process.exit(0);
+}
+if (chosen.length === 0) {
+  console.error(`mutants: none matches ${values.only.join(', ')}; --list shows all`);
+  process.exit(2);
+}
+
+const dir = mkdtempSync(join(tmpdir(), 'tungate-mutants-'));
+process.on('exit', () => rmSync(dir, { recursive: true, force: true }));
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(130));
+
+// ---- Copies.
+
+function tsc(copy, ...args) {
+  const bin = join(root, 'node_modules', 'typescript', 'bin', 'tsc');
+  return spawnSync(process.execPath, [bin, '--noCheck', '--incremental', 'false', ...args], {
+    cwd: copy,
+    encoding: 'utf8',
+  });
+}
+
+function makeCopies(jobs) {
+  const copies = Array.from({ length: jobs }, (_, n) => join(dir, `copy-${n}`));
+  const [first, ...others] = copies;
+  for (const entry of COPIED) cpSync(join(root, entry), join(first, entry), { recursive: true });
+  for (const entry of readdirSync(root))
+    if (!COPIED.includes(entry) && !LEFT_OUT.includes(entry)) symlinkSync(join(root, entry), join(first, entry));
+  const { status, stdout, stderr } = tsc(first);
+  if (status !== 0) throw new Error(`the unchanged sources do not build:\n${stdout}${stderr}`);
+  for (const copy of others) cpSync(first, copy, { recursive: true, verbatimSymlinks: true });
+  return copies;
+}
+
+/** Compiles one file of a copy. Returns what came out. */
+function compileFile(copy, file) {
+  const project = join(copy, 'tsconfig.one.json');
+  const compilerOptions = { noResolve: true, types: [], incremental: false, tsBuildInfoFile: null };
+  writeFileSync(project, JSON.stringify({ extends: './tsconfig.json', compilerOptions, include: [], files: [file] }));
+  const { status, stdout, stderr } = tsc(copy, '-p', project);
+  if (status !== 0) throw new Error(`does not compile: ${stdout}${stderr}`);
+  return readFileSync(builtName(copy, file), 'utf8');
+}
+
+function builtName(copy, file) {
+  return join(copy, 'dist', file.replace(/\.ts$/, '.js'));
+}
+
+// ---- Test files.
+
+/** Names of the tests of one built test file that failed, innermost first; the file itself when it died or hung. */
+function failedTests(copy, test) {
+  const { NODE_TEST_CONTEXT: _, ...env } = process.env;
+  const file = join('dist', 'test', `${test}.test.js`);
+  const child = spawn(process.execPath, ['--test', '--test-reporter=tap', file], {
+    cwd: copy,
+    env,
+    detached: true,
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+  let output = '';
+  let hung = false;
+  child.stdout.setEncoding('utf8').on('data', (text) => {
+    output += text;
+  });
+  const timer = setTimeout(() => {
+    hung = true;
+    process.kill(-child.pid, 'SIGKILL');
+  }, HANG * 1000);
+  return new Promise((resolve) => {
+    child.once('close', (code) => {
+      clearTimeout(timer);
+      const failed = [...output.matchAll(/^\s*not ok \d+ - (.*)$/gm)]
+        .map(([, name]) => name.replaceAll('\\#', '#'))
+        .filter((name) => !/ # (SKIP|TODO)\b/i.test(name));
+      if (hung) failed.push(`${test} hangs`);
+      else if (code !== 0 && failed.length === 0) failed.push(`${test} ends with code ${code}`);
+      resolve(failed);
+    });
+  });
+}
+
+/** Runs `work` for each item, as many at a time as there are copies. */
+async function share(copies, items, work) {
+  const queue = [...items];
+  await Promise.all(
+    copies.map(async (copy) => {
+      for (let item = queue.shift(); item !== undefined; item = queue.shift()) await work(copy, item);
+    }),
+  );
+}
+
+// ---- Mutants.
+
+/** Applies a mutant, asks its tests, and puts everything back. Returns a line for the table. */
+async function judge(copy, { file, from, to, tests }, healthy) {
+  const source = join(copy, file);
+  const before = readFileSync(source, 'utf8');
+  const found = before.split(from).length - 1;
+  if (found !== 1) return { survived: true, words: `ERROR: the fragment occurs ${found} times in ${file}` };
+  const builtFile = builtName(copy, file);
+  const built = readFileSync(builtFile, 'utf8');
+  try {
+    writeFileSync(
+      source,
+      before.replace(from, () => to),
+    );
+    if (compileFile(copy, file) === built) return { survived: true, words: 'ERROR: the built file did not change' };
+    for (const test of tests) {
+      const killer = (await failedTests(copy, test)).find((name) => !healthy.get(test).includes(name));
+      if (killer !== undefined) return { survived: false, words: `${test}: ${killer}` };
+    }
+    return { survived: true, words: `SURVIVED ${tests.join(', ')}` };
+  } catch (error) {
+    return { survived: true, words: `ERROR: ${error.message}` };
+  } finally {
+    writeFileSync(source, before);
+    writeFileSync(builtFile, built);
+  }
+}
+
+const started = Date.now();
+const copies = makeCopies(Math.max(1, Number(values.jobs)));
+/** Test files, and which of their tests fail without any mutation. */
+const healthy = new Map(chosen.flatMap(({ tests }) => tests.map((test) => [test, []])));
+await share(copies, healthy.keys(), async (copy, test) => {
+  healthy.set(test, await failedTests(copy, test));
+});
+const ill = [...healthy].flatMap(([test, failed]) => failed.map((name) => `${test}: ${name}`));
+for (const words of ill) console.log(`fails without any mutation: ${words}`);
+
+const results = new Map();
+await share(copies, chosen, async (copy, mutant) => {
+  const result = await judge(copy, mutant, healthy);
+  results.set(mutant, result);
+  const mark = result.survived ? '✗' : '✓';
+  console.log(`${mark} ${mutant.requirement.padEnd(8)} ${mutant.name}\n             ${result.words}`);
+});
+const survivors = [...results].filter(([, { survived }]) => survived);
+const seconds = Math.round((Date.now() - started) / 1000);
+console.log(`\n${chosen.length - survivors.length} of ${chosen.length} mutants are noticed, in ${seconds} s`);
+for (const [{ requirement, name }, { words }] of survivors) console.log(`  ${requirement} ${name}: ${words}`);
+process.exit(survivors.length + ill.length > 0 ? 1 : 0);

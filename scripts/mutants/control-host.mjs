@@ -1,0 +1,82 @@
+// Ways to break config, plan, steering, undo and the helpers.
+import { inFile, mutant } from './collect.mjs';
+
+inFile('src/control/defaults.ts', 'control/config');
+mutant(6, 'a UDP timeout of 2 s is allowed', 'preset: 300,\n    min: 120', 'preset: 300,\n    min: 2');
+mutant(19, 'an established timeout of 5 min is allowed', 'min: 7440', 'min: 300');
+mutant(25, 'an ICMP timeout of 5 s is allowed', 'min: 60,', 'min: 5,');
+inFile('src/control/checks.ts', 'control/config');
+mutant(
+  8,
+  'a LAN may hold the uplink’s address',
+  "if (address === 'auto' || !contains(value.subnet, address)) continue;",
+  'continue;',
+);
+mutant(70, 'two forwards may take one port', 'if (said.has(later)) return;', 'return;');
+inFile('src/control/compile.ts', 'control/compile');
+mutant(
+  8,
+  'a LAN may overlap the network on the uplink’s wire',
+  'if (!overlap(outside, lan.subnet)) continue;',
+  'continue;',
+);
+inFile('src/control/ports.ts', 'control/config');
+mutant(38, 'exclusions of a pool are not taken away', 'subtract(union(added), union(removed))', 'union(added)');
+inFile('src/control/owners.ts', 'control/compile');
+mutant(65, 'the router’s own listener is in the pool', 'tcp[listen.port] = OWNER_RESERVED', 'tcp[listen.port]!');
+
+inFile('src/host/steer-programs.ts', 'host/steer-programs');
+mutant(66, 'the uplink’s wire may speak to a LAN', 'destinationClause(lanSubnets)]', ']');
+mutant(
+  10,
+  'hairpin stays in the kernel',
+  'claimClause(groups, true), destinationClause(difference(kept, claimed))',
+  'destinationClause(difference(kept, claimed))',
+);
+mutant(
+  10,
+  'the host’s way to its own forwards is not steered',
+  "add(loopback, 'egress', 'egress', [claimClause(groups, false),",
+  "add(loopback, 'egress', 'egress', [",
+);
+mutant(70, 'a VM may come with an outside address, around `from`', 'claimClause(groups, true, own)]', ']');
+inFile('src/host/steer-clauses.ts', 'host/steer-programs');
+mutant(
+  67,
+  'fragments to P stay in the kernel',
+  'asm.jset(FRAGMENT, base ? yes : no, null);',
+  'asm.jset(FRAGMENT, no, null);',
+);
+inFile('src/host/steer-programs.ts', 'host/steer-replace');
+mutant(
+  41,
+  'the kernel’s own errors quote a VM outside',
+  "add(uplink, 'egress', 'egress-born', [quotedAddressClause(lanSubnets)]);",
+  '',
+);
+inFile('src/host/steer.ts', 'host/steer-replace', 'host/steer');
+mutant(
+  67,
+  'filters are taken away before they are set anew',
+  '  const created = done(difference.create,',
+  '  removeFilters(nl, difference.replace.map(({ key, filter }) => ({ kind: "filter", interface: filter.interface, ...key, classifier: CLASSIFIER })), journal);\n  const created = done(difference.create,',
+);
+inFile('src/host/undo.ts', 'host/journal');
+mutant(63, 'a sysctl is not put back', 'writeSysctl(path, change.before);', '');
+mutant(63, 'reserved ports stay', 'writeSysctl(RESERVED_PORTS, target);', '');
+
+inFile('src/alg/ftp.ts', 'alg/ftp', 'datapath/ftp');
+mutant(11, 'PORT is not understood', 'found.form = Form.PORT;', 'return Line.OTHER;');
+mutant(
+  11,
+  'the port is announced with its bytes swapped',
+  'decimal(into, at, number >>> 8)',
+  'decimal(into, at, number & 255)',
+);
+inFile('src/datapath/help.ts', 'datapath/ftp');
+mutant(
+  11,
+  'acknowledgements are not shifted back',
+  'else if ((tcpFlags & ACK) !== 0) shiftBack',
+  'else if (false) shiftBack',
+);

@@ -1,0 +1,6 @@
+// All ways to break the program that npm run mutants knows.
+import './datapath.mjs';
+import './flow.mjs';
+import './control-host.mjs';
+
+export { MUTANTS } from './collect.mjs';
