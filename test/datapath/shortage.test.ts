@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { Header } from '../../src/contract/table-layout.js';
 import { checkTable } from '../flow/invariants.js';
 import { build, dissect } from '../lib-packets.js';
-import { A, B, OTHER, P, Rig, type RigOptions, SERVER } from './rig.js';
+import { A, B, C, OTHER, P, Rig, type RigOptions, SERVER } from './rig.js';
 
 const RST_ACK = 0x14;
 
@@ -25,7 +25,9 @@ function fullRig(closed: (rig: Rig) => void, options: RigOptions = {}): Rig {
   const rig = new Rig({ flows: 1024, ...options });
   closed(rig);
   const { header } = rig.engine.table;
-  for (let i = 0; header[Header.LIVE_FLOWS]! < 1024; i++) rig.pass(udp(B, 20_000, `1.1.${i >> 8}.${i & 255}`, 53));
+  // From one LAN to the other: rows without mappings.
+  for (let port = 1; port <= 1024; port++) if (header[Header.LIVE_FLOWS]! < 1024) rig.pass(udp(B, port, C, 53));
+  assert.equal(header[Header.LIVE_FLOWS], 1024);
   return rig;
 }
 

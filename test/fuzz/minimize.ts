@@ -15,11 +15,17 @@ export function nameOf(error: Error): string {
     .trim();
 }
 
-/** The shortest list found, within `seconds`, that still fails under the same name. */
-export function minimize(settings: Settings, events: readonly Event[], name: string, seconds: number): Event[] {
+/** The shortest list found, within `seconds`, that still fails under the same name. `play` carries a list out. */
+export function minimize(
+  settings: Settings,
+  events: readonly Event[],
+  name: string,
+  seconds: number,
+  play: (list: readonly Event[]) => Error | undefined = (list) => replay(settings, list),
+): Event[] {
   const until = Date.now() + seconds * 1000;
   const fails = (list: readonly Event[]) => {
-    const error = replay(settings, list);
+    const error = play(list);
     return error !== undefined && nameOf(error) === name;
   };
   let list = [...events];
