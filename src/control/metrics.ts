@@ -10,6 +10,7 @@ import { Counter, RuleCounter, ruleBase } from '../contract/counters.js';
 import type { Plan } from '../contract/plan.js';
 import { VERDICTS } from '../contract/verdict.js';
 import { formatAddress } from './address.js';
+import { PROTOCOLS, total } from './answers.js';
 import type { TableReader } from './flows.js';
 
 export interface MetricsSource {
@@ -30,16 +31,7 @@ export interface MetricsSource {
   readonly tunDrops: { readonly queue: number; readonly write: number };
 }
 
-export const PROTOCOLS = ['tcp', 'udp', 'icmp'] as const;
-
 type Label = Record<string, string | number>;
-
-/** Sums one counter over all workers. */
-export function total(counters: readonly Float64Array[], index: number): number {
-  let sum = 0;
-  for (const block of counters) sum += block[index]!;
-  return sum;
-}
 
 export class Metrics {
   readonly contentType = Registry.PROMETHEUS_CONTENT_TYPE;
@@ -87,6 +79,12 @@ export class Metrics {
     this.#counter('tungate_icmp_errors_limited_total', 'ICMP errors that were due but withheld by the rate limit.');
     this.#counter('tungate_source_ports_changed_total', 'New mappings that could not keep the source port.');
     this.#counter('tungate_fragmented_datagrams_total', 'Datagrams whose fragments were all translated.');
+    this.#counter(
+      'tungate_helper_announcements_total',
+      'Addresses in control connections (helpers: [ftp]), by what became of them: "rewritten", or left as they were because ' +
+        'of "refused" (no port, or a limit), "foreign" (not the sender\'s own, or below 1024), "split" (cut by a segment\'s end).',
+      ['result'],
+    );
 
     this.#gauge('tungate_flows', 'Live flows.', ['protocol', 'state']);
     this.#gauge('tungate_flows_limit', 'Flows that the table has room for (limits.flows).');
@@ -133,7 +131,7 @@ export class Metrics {
     const started = source.startedAt;
     this.#set('tungate_build_info', 1, { version: source.version, node: process.version });
     this.#set('tungate_start_time_seconds', started);
-    this.#set('tungate_uptime_seconds', Date.now() / 1000 - started);
+    this.#set('tungate_uptime_seconds', process.uptime());
     this.#set('tungate_config_generation', plan.generation);
     this.#set('tungate_config_last_reload_successful', source.lastReload.ok ? 1 : 0);
     this.#set('tungate_config_last_reload_timestamp_seconds', source.lastReload.at);
@@ -162,6 +160,8 @@ export class Metrics {
     this.#add('tungate_icmp_errors_limited_total', total(counters, Counter.ICMP_LIMITED));
     this.#add('tungate_source_ports_changed_total', total(counters, Counter.PORTS_CHANGED));
     this.#add('tungate_fragmented_datagrams_total', total(counters, Counter.FRAGMENTS));
+    for (const [result, counter] of HELPER_RESULTS)
+      this.#add('tungate_helper_announcements_total', total(counters, counter), { result });
     this.#add('tungate_flows_created_total', total(counters, Counter.FLOWS_CREATED));
     this.#add('tungate_flows_ended_total', total(counters, Counter.FLOWS_ENDED));
     this.#add('tungate_mappings_created_total', total(counters, Counter.MAPPINGS_CREATED));

@@ -145,18 +145,26 @@ function payloadOf(batch: Batch, i: number): number {
   return batch.off[i]! + batch.len[i]! - l4 - tcpHeaderBytes(batch.view, l4);
 }
 
-/** The server greets: from here on the connection is read. */
+/**
+ * The server greets, which it does when the handshake is complete: from here on the connection is read. Its acknowledgement
+ * says where the client's first line begins.
+ */
 function begin(engine: Engine, batch: Batch, i: number, side: number): number {
   const { table, help } = engine;
+  const { controls } = table;
   const row = batch.handle[i]! >>> 1;
   const which = help.of(table.rows, row * ROW_WORDS);
   if (side !== 1 || help.reading[which] === 0) return NONE;
-  const state = (table.rows[row * ROW_WORDS + Row.KIND]! >>> STATE_SHIFT) & STATE_MASK;
+  const v = batch.view;
+  const l4 = batch.l4[i]!;
   const end = batch.off[i]! + batch.len[i]!;
-  const from = end - payloadOf(batch, i);
-  if (state !== State.ESTABLISHED || !help.all[which - 1]!.greets(batch.data, from, end)) return NONE;
-  const record = table.controls.create(row, batch.generation[i]!);
-  if (record === NONE) engine.counters[Counter.HELPER_REFUSED]!++;
+  if (!help.all[which - 1]!.greets(batch.data, end - payloadOf(batch, i), end)) return NONE;
+  const record = controls.create(row, batch.generation[i]!);
+  if (record === NONE) {
+    engine.counters[Counter.HELPER_REFUSED]!++;
+    return NONE;
+  }
+  controls.begin(record, v.getInt32(l4 + Tcp.ACK), v.getInt32(l4 + Tcp.SEQ));
   return record;
 }
 
@@ -241,13 +249,11 @@ function read(
   const { help } = engine;
   const { splice, found } = help;
   const side = batch.handle[i]! & 1;
-  const begun = controls.has(record, side, StreamFlag.BEGUN);
-  const next = begun ? controls.next(record, side) : seq;
+  const next = controls.next(record, side);
   const fresh = (next - seq) | 0;
   if (((endSeq - next) | 0) <= 0) return;
-  const wasStart = !begun || controls.has(record, side, StreamFlag.LINE_START);
+  const wasStart = controls.has(record, side, StreamFlag.LINE_START);
   controls.setNext(record, side, endSeq);
-  controls.set(record, side, StreamFlag.BEGUN, true);
   controls.set(record, side, StreamFlag.LINE_START, splice.data[splice.end - 1] === LF);
   const which = help.of(rows, (batch.handle[i]! >>> 1) * ROW_WORDS);
   // Behind a gap nothing is certain: what fills it later has been passed by what follows.

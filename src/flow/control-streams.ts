@@ -25,8 +25,6 @@ import { CONTROL_WINDOW, CONTROL_WORDS, CONTROLS, CORRECTIONS, Control, ROW_WORD
 
 /** Bits of STATE, beside the number of corrections in its low bits. */
 export const StreamFlag = {
-  /** NEXT is known. */
-  BEGUN: 8,
   /** NEXT is the first byte of a line. */
   LINE_START: 16,
   /** Nothing is read any more, only counted. */
@@ -73,6 +71,13 @@ export class ControlStreams {
       return r;
     }
     return -1;
+  }
+
+  /** A line of each side begins at these numbers, as their senders count. */
+  begin(record: number, next0: number, next1: number): void {
+    this.setNext(record, 0, next0);
+    this.setNext(record, 1, next1);
+    for (const side of [0, 1]) this.set(record, side, StreamFlag.LINE_START, true);
   }
 
   forget(record: number): void {

@@ -100,6 +100,51 @@ test('REQ-11 a retransmission of a line that was written anew is the same bytes;
   assert.equal(rig.engine.table.header[Header.LIVE_EXPECTED], 1);
 });
 
+test('REQ-11 an acknowledgement inside a line that was written anew acknowledges nothing of it', () => {
+  const { rig, talk } = active();
+  const first = talk.clientSeq;
+  const line = talk.client('PORT 172,22,161,170,156,64\r\n');
+  for (const [acked, told] of [
+    [0, 0],
+    [1, 0],
+    [20, 0],
+    [line.length - 3, 0],
+    [line.length - 2, 26], // the announcement; its line end is shifted like everything behind it
+    [line.length, 28],
+  ] as const) {
+    const ack = only(rig.pass(talk.fromServer('', { ack: (first + acked) | 0 })));
+    assert.equal(new DataView(whole(ack).buffer).getInt32(ack.header + 8), (first + told) | 0, `${acked} bytes`);
+  }
+});
+
+test('REQ-11 announcements that nobody acknowledges: the fifth goes on as it is, until the first is', () => {
+  const { rig, talk } = active();
+  let seq = talk.clientSeq;
+  const send = (i: number) => {
+    const text = `PORT 172,22,161,170,156,${64 + i}\r\n`;
+    const out = textOf(only(rig.pass(talk.fromClient(text, { seq }))));
+    seq = (seq + text.length) | 0;
+    return out === text ? 'left' : 'rewritten';
+  };
+  assert.deepEqual([0, 1, 2, 3, 4].map(send), ['rewritten', 'rewritten', 'rewritten', 'rewritten', 'left']);
+  only(rig.pass(talk.fromServer('', { ack: (talk.serverView + 26) | 0 })));
+  assert.deepEqual([5, 6].map(send), ['rewritten', 'left']);
+});
+
+test('REQ-11 what comes behind a gap is not read: what fills the gap later may belong to its line', () => {
+  const { rig, talk } = active();
+  const behind = 'SITE\r\nPORT 172,22,161,170,156,64\r\n';
+  assert.equal(textOf(only(rig.pass(talk.fromClient(behind, { seq: (talk.clientSeq + 4) | 0 })))), behind);
+  assert.equal(textOf(only(rig.pass(talk.fromClient('ABCD')))), 'ABCD');
+  assert.equal(rig.counters[Counter.HELPER_REWRITTEN], 0);
+});
+
+test('REQ-11 a number far outside the window is not followed: a stranger who guesses cannot make the helper deaf', () => {
+  const { rig, talk } = active();
+  rig.pass(talk.fromClient('NOOP\r\n', { seq: (talk.clientSeq + 0x1000_0000) | 0 }));
+  assert.notEqual(talk.client('PORT 172,22,161,170,156,64\r\n'), 'PORT 172,22,161,170,156,64\r\n');
+});
+
 test('REQ-11 a segment that cuts through a line that was written anew is dropped by name, and nothing else is', () => {
   const { rig, talk } = active();
   const first = talk.clientSeq;
@@ -149,6 +194,7 @@ test('REQ-11 sides that are not translated are not touched: a client outside, a 
   assert.equal(outside.talk.server(line), line);
   for (const { rig } of [inside, outside]) {
     assert.equal(rig.counters[Counter.HELPER_REWRITTEN], 0);
+    assert.equal(rig.counters[Counter.HELPER_REFUSED], 0);
     assert.equal(rig.engine.table.header[Header.LIVE_EXPECTED], 0);
   }
 });
@@ -193,6 +239,7 @@ test('REQ-11 what does not begin with a server’s greeting is not read: an HTTP
   const rig = new Rig({ helpers: ['ftp'] });
   const talk = new Dialog(rig, { client: A, cport: 30001, server: SERVER, asSeen: SERVER, port: 21 });
   talk.open();
+  talk.server('HTTP/1.1 400 Bad Request\r\n');
   assert.equal(talk.client('PORT 172,22,161,170,156,64\r\n'), 'PORT 172,22,161,170,156,64\r\n');
 });
 
@@ -255,6 +302,17 @@ test('REQ-11, 32 the limit of ports for one host holds for announced ones', () =
   assert.equal(rig.counters[Counter.HELPER_REFUSED], 1);
 });
 
+test('REQ-11 at most 1024 ports wait in all, and a refusal leaves no port behind', () => {
+  const { rig, talk } = active();
+  const { header, mappings } = rig.engine.table;
+  header[Header.LIVE_EXPECTED] = 1024;
+  const line = 'PORT 172,22,161,170,156,64\r\n';
+  assert.equal(talk.client(line), line);
+  assert.equal(rig.counters[Counter.HELPER_REFUSED], 1);
+  assert.equal(header[Header.LIVE_EXPECTED], 1024);
+  assert.equal(mappings.ports.usedCount(rig.engine.plan.addresses[0]!.address, 0), 1, 'the control connection’s own');
+});
+
 test('REQ-11 the 5-tuple is used again after the end: the new connection starts unshifted', () => {
   const { rig, talk } = active();
   talk.client('PORT 172,22,161,170,156,64\r\n');
@@ -263,8 +321,8 @@ test('REQ-11 the 5-tuple is used again after the end: the new connection starts 
   const next = new Dialog(rig, { client: A, cport: 30001, server: SERVER, asSeen: SERVER, port: 21 });
   next.open();
   next.server('220 ready\r\n');
-  const line = next.client('PORT 172,22,161,170,156,64\r\n');
-  assert.equal(announced(line)[0], P);
+  assert.equal(next.client('USER somebody-with-a-long-name\r\n'), 'USER somebody-with-a-long-name\r\n');
+  assert.equal(announced(next.client('PORT 172,22,161,170,156,64\r\n'))[0], P);
   assert.equal(next.client('LIST\r\n'), 'LIST\r\n');
 });
 
