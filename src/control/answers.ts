@@ -5,9 +5,17 @@ import type { Plan } from '../contract/plan.js';
 import { VERDICTS } from '../contract/verdict.js';
 import { formatAddress, formatPrefix } from './address.js';
 import type { TableReader } from './flows.js';
-import { PROTOCOLS, total } from './metrics.js';
 import type { Config, ForwardConfig, NatConfig } from './model.js';
 import { formatPorts } from './ports.js';
+
+export const PROTOCOLS = ['tcp', 'udp', 'icmp'] as const;
+
+/** Sums one counter over all workers. */
+export function total(counters: readonly Float64Array[], index: number): number {
+  let sum = 0;
+  for (const block of counters) sum += block[index]!;
+  return sum;
+}
 
 type Counters = readonly Float64Array[];
 

@@ -13,20 +13,23 @@ import { Changes } from './changes.js';
 import type { FlowFilter } from './flows.js';
 import { formatListen } from './listen.js';
 import type { Logger } from './log.js';
-import { Metrics } from './metrics.js';
+import type { Metrics } from './metrics.js';
 import type { Config } from './model.js';
 import { readTunDrops } from './proc.js';
 import type { Router } from './router.js';
 import type { Health, ServiceManager } from './service-manager.js';
+import { State } from './state.js';
 import { ConfigWatch } from './watch.js';
 
 export class Daemon implements Answers {
   readonly changes: Changes;
+  readonly state: State;
   readonly #router: Router;
   readonly #log: Logger;
   readonly #version: string;
   readonly #startedAt = Date.now() / 1000;
-  readonly #metrics = new Metrics();
+  /** Loaded when somebody scrapes for the first time: prom-client is a few MB that many routers never need. */
+  #metrics: Promise<Metrics> | null = null;
   readonly #onStop: (keep: boolean) => void;
   readonly #manager: ServiceManager | undefined;
   #closeSocket: (() => Promise<void>) | null = null;
@@ -37,6 +40,7 @@ export class Daemon implements Answers {
   /** `onStop`: somebody asked for the end by the API. `manager` is told of reloads. */
   constructor(router: Router, log: Logger, version: string, onStop: (keep: boolean) => void, manager?: ServiceManager) {
     this.changes = new Changes(router, (next) => this.#adopt(next));
+    this.state = new State(router, version);
     this.#router = router;
     this.#log = log;
     this.#version = version;
@@ -89,7 +93,7 @@ export class Daemon implements Answers {
       version: this.#version,
       pid: process.pid,
       phase: router.phase,
-      uptimeSeconds: Date.now() / 1000 - this.#startedAt,
+      uptimeSeconds: process.uptime(), // the wall clock may jump
       config: {
         file: router.config.file,
         generation: plan.generation,
@@ -131,7 +135,9 @@ export class Daemon implements Answers {
   async metrics(): Promise<{ contentType: string; text: string }> {
     const router = this.#router;
     const workers = router.workers?.status() ?? [];
-    const text = await this.#metrics.scrape({
+    this.#metrics ??= import('./metrics.js').then(({ Metrics }) => new Metrics());
+    const metrics = await this.#metrics;
+    const text = await metrics.scrape({
       version: this.#version,
       startedAt: this.#startedAt,
       plan: router.compiled.plan,
@@ -144,7 +150,7 @@ export class Daemon implements Answers {
       now: nowSeconds(),
       tunDrops: readTunDrops(router.config.tun.name),
     });
-    return { contentType: this.#metrics.contentType, text };
+    return { contentType: metrics.contentType, text };
   }
 
   config(): ConfigAnswer {

@@ -31,6 +31,13 @@ export interface MetricsSource {
   readonly tunDrops: { readonly queue: number; readonly write: number };
 }
 
+const HELPER_RESULTS = [
+  ['rewritten', Counter.HELPER_REWRITTEN],
+  ['refused', Counter.HELPER_REFUSED],
+  ['foreign', Counter.HELPER_FOREIGN],
+  ['split', Counter.HELPER_SPLIT],
+] as const;
+
 type Label = Record<string, string | number>;
 
 export class Metrics {

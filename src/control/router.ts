@@ -449,8 +449,7 @@ export class Router {
     this.#closeTun();
     this.table = null;
     let failed: readonly string[] = [];
-    if (keep) this.#journal.close();
-    else {
+    if (!keep) {
       const report = this.#journal.undoAll(this.#nl);
       for (const line of report.left) this.#log.warn(`left as it is: ${line}`);
       failed = report.failed;
@@ -458,6 +457,7 @@ export class Router {
       rmSync(this.paths.memory, { force: true });
       rmSync(this.paths.temporary, { force: true });
     }
+    this.#journal.close();
     this.#nl.close();
     return failed;
   }

@@ -22,13 +22,20 @@ import { logTranslations } from './translations.js';
 const READY_MS = 30_000;
 const ANSWER_MS = 10_000;
 const STOP_MS = 3000;
-const FLOWS_A_MESSAGE = 1024;
+/** Rows that a worker takes in or ends between two batches. */
+export const FLOWS_A_MESSAGE = 1024;
 /** ALIVE never lags by more than two seconds in a healthy worker. */
 const STUCK_SECONDS = 10;
 const WATCH_MS = 1000;
 /** A worker that lived this long died of something new: the delay before its restart starts again from nothing. */
 const OLD_MS = 60_000;
 const MAX_DELAY_MS = 30_000;
+
+/**
+ * Flows and packets are outside the heap, and a cycle allocates nothing: what lives there is code and the plan. The young
+ * generation is small because only reloads fill it; a heap that grows past the old one's limit ends the worker, not the process.
+ */
+const WORKER_HEAP = { maxYoungGenerationSizeMb: 4, maxOldGenerationSizeMb: 256 };
 
 const WORKER_ENTRY = new URL('../datapath/worker.js', import.meta.url);
 
@@ -75,7 +82,8 @@ export class WorkerSet {
   /** Aborted by stop: wakes a restart that waits. */
   #end = new AbortController();
   #restarting: Promise<void> | null = null;
-  #lastDeath = 0;
+  /** performance.now() */
+  #lastDeath = Number.NEGATIVE_INFINITY;
   #delay = 0;
   #id = 0;
   #watch: NodeJS.Timeout | undefined;
@@ -154,6 +162,28 @@ export class WorkerSet {
     return ended;
   }
 
+  /** Takes packed mappings and flows in (contract/import.ts), at most FLOWS_A_MESSAGE of them. Returns their fates. */
+  async import(
+    mappings: Int32Array,
+    flows: Int32Array,
+    bytes: Float64Array,
+  ): Promise<{ mappings: number[]; flows: number[] }> {
+    await this.#restarting;
+    const id = ++this.#id;
+    let fates: { mappings: number[]; flows: number[] } = { mappings: [], flows: [] };
+    await this.#ask(
+      { kind: 'import', id, mappings, flows, bytes },
+      'take flows in',
+      (message) => {
+        if (message.kind !== 'imported' || message.id !== id) return false;
+        fates = message;
+        return true;
+      },
+      this.#seats.slice(0, 1),
+    );
+    return fates;
+  }
+
   async #endSlice(flows: readonly { index: number; generation: number }[]): Promise<number> {
     await this.#restarting;
     const id = ++this.#id;
@@ -214,7 +244,11 @@ export class WorkerSet {
       mailbox: shared,
       plan: this.#plan,
     };
-    const worker = new Worker(this.#options.entry ?? WORKER_ENTRY, { workerData: init, name: `tungate-${seat.index}` });
+    const worker = new Worker(this.#options.entry ?? WORKER_ENTRY, {
+      workerData: init,
+      name: `tungate-${seat.index}`,
+      resourceLimits: WORKER_HEAP,
+    });
     seat.worker = worker;
     return new Promise((resolve, reject) => {
       const late = setTimeout(
@@ -262,7 +296,7 @@ export class WorkerSet {
   /** Ends and starts all workers, however many of them died meanwhile. */
   #restart(reason: string): void {
     if (this.#restarting) return;
-    const now = Date.now();
+    const now = performance.now(); // the wall clock may jump
     this.#delay = now - this.#lastDeath > OLD_MS ? 0 : Math.min(Math.max(this.#delay * 2, 500), MAX_DELAY_MS);
     this.#lastDeath = now;
     this.#restarting = (async () => {

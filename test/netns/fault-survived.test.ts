@@ -39,12 +39,22 @@ describe('faults survived', () => {
 
   for (const fault of FAULTS) {
     test(fault.name, async () => {
-      const { a, daemon, router } = stage;
+      const { a, daemon } = stage;
       const open = await connections();
       const from = daemon.process.stderr.length;
       const seen = leaks.lines.length;
       const ping = fault.flowing
-        ? a.ns.spawn(['ping', '-n', '-i', '0.02', '-W', '5', '-c', String((fault.seconds ?? 1) * 45), INTERNET.one])
+        ? a.ns.spawn([
+            'ping',
+            '-n',
+            '-i',
+            '0.02',
+            '-W',
+            '5',
+            '-c',
+            String(Math.round((fault.seconds ?? 1) * 45)),
+            INTERNET.one,
+          ])
         : undefined;
       await fault.strike(stage);
       await pause((fault.seconds ?? 0) * 1000);
@@ -68,10 +78,9 @@ describe('faults survived', () => {
         const { problems, workers } = await daemon.json<{ problems: string[]; workers: { state: string }[] }>('status');
         return problems.length === 0 && workers.every(({ state }) => state === 'ready');
       });
-      assert.equal(router.ns.lab, stage.lab);
-      // With ip_forward on, and only until the bell is answered, the kernel routes what nobody steers.
       const leaked = leaks.lines.slice(seen);
-      assert.ok(fault.name.includes('qdisc') || leaked.length === 0, `on the wire: ${leaked.slice(0, 3).join('\n')}`);
+      const most = fault.unsteered ?? 0;
+      assert.ok(leaked.length <= most, `${leaked.length} on the wire: ${leaked.slice(0, 3).join('\n')}`);
     });
   }
 
@@ -87,7 +96,7 @@ describe('faults survived', () => {
     assert.ok(leaked < 200, `${leaked} packets: not before the round of 5 s`);
   });
 
-  test('afterwards: no descriptor more than at the start, and SIGTERM ends it', async () => {
+  test('SIGTERM ends it as on the first day', async () => {
     assert.equal(await stage.daemon.stop(), 0);
   });
 });
