@@ -304,11 +304,17 @@ export class Router {
     this.#notes = laterChanges(this.config, config);
     const same = sameMeaning(this.config, config);
     // What takes effect at the next start only must not look as if it had.
-    const { limits, workers, tun } = this.config;
+    const kept = this.config;
+    const { limits, workers, tun } = kept;
     this.config = { ...config, limits: { ...config.limits, flows: limits.flows }, workers, tun };
     this.loadedAt = Date.now() / 1000;
     const before = this.#compiled.plan.generation;
-    const applied = await this.#apply(world, 'reload');
+    const applied = await this.#apply(world, 'reload').catch((error: unknown) => {
+      // A full /run, an interface that vanished in between: what is done already goes back to the old config.
+      this.config = kept;
+      this.#again();
+      throw error;
+    });
     for (const note of this.#notes) this.#log.warn(note);
     const { generation } = this.#compiled.plan;
     return { generation, changed: generation !== before || !same, ...applied, problems: this.problems };
@@ -356,8 +362,8 @@ export class Router {
     reservePorts(next.reservedPorts, this.#journal);
     if (samePlan) this.#compiled = { ...next, plan: before.plan, memory: before.memory };
     else {
+      writeMemory(this.paths.memory, next.memory); // first: it may fail, and then nothing has changed
       this.#compiled = next;
-      writeMemory(this.paths.memory, this.#compiled.memory);
       flows = await this.#workers!.setPlan(next.plan);
     }
     if (!isDeepStrictEqual({ ...next.steering, tun: this.#tun!.index }, this.#steering)) this.#steer();
