@@ -80,3 +80,35 @@ mutant(
   'else if ((tcpFlags & ACK) !== 0) shiftBack',
   'else if (false) shiftBack',
 );
+
+// On the real kernel: the same kind of breakage, seen by programs outside.
+inFile('src/host/steer-programs.ts', 'netns/outside-to-lan');
+mutant(66, 'kernel: a host on the uplink’s wire reaches a LAN', 'destinationClause(lanSubnets)]', ']');
+inFile('src/datapath/rewrite.ts', 'netns/icmp');
+mutant(
+  43,
+  'kernel: traceroute does not show the router',
+  'view.getUint8(off + Ipv4.TTL) <= 1',
+  'view.getUint8(off + Ipv4.TTL) <= 0',
+);
+inFile('src/datapath/icmp.ts', 'netns/icmp');
+mutant(
+  28,
+  'kernel: an inside error leaves with its own source',
+  'if (sender === dst) from = oldDst;',
+  'if (sender === dst) from = sender;',
+);
+inFile('src/policy/decide.ts', 'netns/hairpin');
+mutant(
+  10,
+  'kernel: the host itself keeps its address',
+  'd.sourceNat = lan !== undefined || fromHost',
+  'd.sourceNat = lan !== undefined',
+);
+inFile('src/flow/open.ts', 'netns/continuity');
+mutant(
+  62,
+  'kernel: no flow is adopted by the next start',
+  'if (isWhole(table, row, now) && adoptRow(table, row))',
+  'if (false)',
+);

@@ -11,7 +11,7 @@ mutant(64, 'loopback sources pass', 'if (impossibleSource(src)) return', 'if (fa
 mutant(64, 'a fragment may run past 65,535 bytes', 'offset + room > 65_535', 'false');
 mutant(64, 'a fragment may overwrite the TCP flags', 'if (offset === 8 &&', 'if (offset === 9 &&');
 
-inFile('src/datapath/match.ts', 'datapath/nat', 'datapath/twin');
+inFile('src/datapath/match.ts', 'datapath/mapping');
 mutant(6, 'a flow lives on after its time', 'rows[row + Row.EXPIRES]! >= now', 'true');
 
 inFile('src/datapath/admit.ts', 'datapath/nat', 'datapath/mapping');
@@ -221,6 +221,12 @@ mutant(
   'an error of no flow goes to the kernel',
   'quotedSrc !== batch.dst[i]) return Verdict.ICMP_NO_FLOW',
   'quotedSrc !== batch.dst[i]) return Verdict.PUNT',
+);
+mutant(
+  27,
+  'an error about a pool port goes to the kernel',
+  'owner === OWNER_RESERVED ? Verdict.PUNT : Verdict.ICMP_NO_FLOW',
+  'true ? Verdict.PUNT : Verdict.ICMP_NO_FLOW',
 );
 mutant(27, 'the quote stays as we sent it', 'v.setInt32(q + Ipv4.SRC, oldSrc);', '');
 mutant(

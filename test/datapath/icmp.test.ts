@@ -90,7 +90,10 @@ test('REQ-26 RFC 4884: the length field and the extensions behind the quote are 
 test('REQ-27 an outside error without a mapping is dropped, or is the host’s own when the host sent what it quotes', () => {
   const rig = new Rig();
   assert.deepEqual(rig.pass(error(ROUTER, P, udp(P, 30001, SERVER, 9).slice(0, 28))), []);
-  assert.equal(rig.verdicts()['icmp-no-flow'], 1);
+  // Nor does the host care for what it cannot have sent, or what is for a LAN host.
+  assert.deepEqual(rig.pass(error(ROUTER, P, udp(A, 5, SERVER, 9).slice(0, 28))), []);
+  assert.deepEqual(rig.pass(error(ROUTER, A, udp(A, 5, SERVER, 9).slice(0, 28))), []);
+  assert.equal(rig.verdicts()['icmp-no-flow'], 3);
   const own = error(ROUTER, P, udp(P, 53, SERVER, 9).slice(0, 28));
   assert.deepEqual(rig.pass(own), [own]);
   // An error that does not go to the sender of what it quotes is made up.
