@@ -64,7 +64,7 @@ const seeds = fc.integer({ min: 1 });
 test('random traffic of all kinds: bytes and verdicts are those of the readable twin', () => {
   fc.assert(
     fc.property(seeds, (seed) => compare({ ...BUSY, pool: [39_800, 40_311] }, seed, 300)),
-    { numRuns: 25 },
+    { numRuns: 20 },
   );
 });
 
@@ -73,7 +73,7 @@ test('a pool that runs dry: the same, with UDP and ICMP, and nobody loses what h
   const portless = (packet: Uint8Array) => packet[9] !== 6;
   fc.assert(
     fc.property(seeds, (seed) => compare({ forwards: forwards!, pool: [40_000, 40_011] }, seed, 300, portless)),
-    { numRuns: 25 },
+    { numRuns: 20 },
   );
 });
 

@@ -149,7 +149,7 @@ test('whatever a file image holds, opening it neither crashes nor hangs, and wha
       checkTable(opened.table);
       useTable(opened, seed);
     }),
-    { numRuns: 60 },
+    { numRuns: 30 },
   );
 });
 
@@ -168,13 +168,13 @@ test('an image whose rows and mappings are copies of one another is adopted once
         checkTable(open(image).table);
       },
     ),
-    { numRuns: 40 },
+    { numRuns: 25 },
   );
 });
 
 test('a truncated file (zeros behind some point) keeps the rows before it', () => {
   const random = xorshift(9);
-  for (let n = 0; n < 20; n++) {
+  for (let n = 0; n < 10; n++) {
     const image = images[n % 3]!.slice();
     image.fill(0, 4096 + (random() % (image.length - 4096)));
     const opened = open(image);
@@ -206,7 +206,10 @@ test('REQ-62 a writer that is killed at any moment leaves a file that is adopted
     const child = spawn(process.execPath, [fileURLToPath(new URL('churn.js', import.meta.url)), path, String(round)], {
       stdio: ['ignore', 'pipe', 'inherit'],
     });
-    await new Promise((resolve) => child.stdout.once('data', resolve));
+    await new Promise((resolve, reject) => {
+      child.stdout.once('data', resolve);
+      child.once('exit', (code) => reject(new Error(`the writer ended by itself with code ${code}`)));
+    });
     await new Promise((resolve) => setTimeout(resolve, 20 + ((round * 37) % 80)));
     child.kill('SIGKILL');
     await new Promise((resolve) => child.once('exit', resolve));

@@ -28,6 +28,7 @@ test('workers that share a table insert, remove, look up and claim at once: no l
       return new Promise<WorkerReport>((resolve, reject) => {
         worker.once('message', resolve);
         worker.once('error', reject);
+        worker.once('exit', () => reject(new Error(`worker ${index} ended without a report`)));
       });
     }),
   );
