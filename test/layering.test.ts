@@ -45,6 +45,7 @@ const RULES: Readonly<Record<string, readonly string[]>> = {
     'main.ts',
     'control/index.ts',
     'control/client.ts',
+    'control/files.ts',
     'control/offline.ts',
     'control/runtime-dir.ts',
     'control/version.ts',

@@ -1,15 +1,24 @@
 /** `tungate flows`: the flow table, filtered by the daemon, in the reader's grammar; and what can be done with it. */
-import type { Flow } from '../contract/api.js';
-import { call, callText } from '../control/client.js';
+import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
+import type { Flow, ImportAnswer } from '../contract/api.js';
+import { call, callBytes, callText } from '../control/client.js';
+import { replaceFile } from '../control/files.js';
 import { conntrackLine, flowTable } from './format-flows.js';
-import { CliError, Exit, type Options, pathsOf, printJson, talk, text } from './verb.js';
+import { CliError, Exit, type Options, pathsOf, printJson, short, talk, text } from './verb.js';
 
 const OUTPUTS = ['table', 'conntrack', 'json'];
 const FILTERS = ['proto', 'src', 'dst', 'sport', 'dport', 'limit'];
 
 export async function run(options: Options, [action, ...more]: readonly string[]): Promise<undefined> {
   if (action === 'delete' && more.length === 0) return end(options);
-  if (action !== undefined) throw new CliError(Exit.USAGE, `"${[action, ...more].join(' ')}": allowed is delete`);
+  if (action === 'export' && more.length === 1) return save(options, more[0]!);
+  if (action === 'import' && more.length === 1) return load(options, more[0]!);
+  if (action !== undefined)
+    throw new CliError(
+      Exit.USAGE,
+      `"flows ${[action, ...more].join(' ')}": allowed are delete, export FILE and import FILE ("-" is standard output or input)`,
+    );
   const output = options.json ? 'json' : (text(options, 'output') ?? 'table');
   if (!OUTPUTS.includes(output)) throw new CliError(Exit.USAGE, `-o ${output}: allowed are ${OUTPUTS.join(', ')}`);
   const query = filter(options);
@@ -38,4 +47,31 @@ async function end(options: Options): Promise<undefined> {
   const answer = await call<{ ended: number }>(pathsOf(options).socket, 'DELETE', `/flows?${filter(options)}`);
   if (options.json) printJson(answer);
   else talk(`${answer.ended} ${answer.ended === 1 ? 'flow' : 'flows'} ended`);
+}
+
+async function save(options: Options, file: string): Promise<undefined> {
+  const bytes = await callBytes(pathsOf(options).socket, 'GET', '/state');
+  if (file === '-') process.stdout.write(bytes);
+  else {
+    // As a whole or not at all; what it says of who talks with whom is not everybody's.
+    replaceFile(resolve(file), bytes, 0o600);
+    talk(`${file}: ${short(bytes.length)}B`);
+  }
+}
+
+async function load(options: Options, file: string): Promise<undefined> {
+  let bytes: Buffer;
+  try {
+    bytes = readFileSync(file === '-' ? 0 : file);
+  } catch (error) {
+    throw new CliError(Exit.USAGE, `${file}: ${(error as Error).message}`);
+  }
+  const answer = await call<ImportAnswer>(pathsOf(options).socket, 'POST', '/state', bytes);
+  if (options.json) printJson(answer);
+  else {
+    talk(`${answer.flows.taken} flows and ${answer.mappings.taken} mappings taken over`);
+    for (const [what, { refused }] of Object.entries(answer) as [string, ImportAnswer['flows']][])
+      for (const { reason, count, sentence } of refused) talk(`${count} ${what} refused, ${reason}: ${sentence}`);
+  }
+  return undefined;
 }

@@ -4,6 +4,8 @@
  *   GET    /status            Status
  *   GET    /flows?proto=&src=&dst=&sport=&dport=&limit=   Flow[], one a line (so that it can be read as it comes)
  *   DELETE /flows?…           { ended }: the same filters, at least one of them
+ *   GET    /state             the export file of flows and mappings, as bytes
+ *   POST   /state             ImportAnswer; the body is such a file
  *   GET    /rules             RuleRow[]
  *   GET    /forwards          ForwardRow[]
  *   POST   /forwards          { forward, name?, temporary? } → ChangeAnswer; `forward` as it would stand in the config
@@ -148,6 +150,17 @@ export interface ReloadAnswer {
   /** What became of the live flows, over all workers. */
   readonly flows: { readonly stayed: number; readonly moved: number; readonly ended: number };
   readonly problems: readonly string[];
+}
+
+/** What became of the records of an import, the refused ones by reason. */
+export interface ImportAnswer {
+  readonly mappings: ImportOutcome;
+  readonly flows: ImportOutcome;
+}
+
+export interface ImportOutcome {
+  readonly taken: number;
+  readonly refused: readonly { readonly reason: string; readonly count: number; readonly sentence: string }[];
 }
 
 export interface ConfigAnswer {

@@ -31,6 +31,14 @@ export type ToWorker =
       readonly id: number;
       readonly flows: readonly { index: number; generation: number }[];
     }
+  /** Take these in (contract/import.ts); worker 0. */
+  | {
+      readonly kind: 'import';
+      readonly id: number;
+      readonly mappings: Int32Array;
+      readonly flows: Int32Array;
+      readonly bytes: Float64Array;
+    }
   | { readonly kind: 'stop' };
 
 export type FromWorker =
@@ -49,6 +57,8 @@ export type FromWorker =
   /** Translation log: events as contract/translation.ts lays them out, and how many more there were. */
   | { readonly kind: 'translations'; readonly events: Int32Array; readonly lost: number }
   | { readonly kind: 'flows-ended'; readonly id: number; readonly ended: number }
+  /** By ImportFate. */
+  | { readonly kind: 'imported'; readonly id: number; readonly mappings: number[]; readonly flows: number[] }
   | { readonly kind: 'stopped' }
   /** The link went away (device deleted); control opens it again and sends a fresh worker. */
   | { readonly kind: 'link-lost'; readonly message: string };

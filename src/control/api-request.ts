@@ -7,19 +7,25 @@ import { Refused } from './refused.js';
 
 const BODY_BYTES = 4096;
 
-/** The body as an object; {} without one. */
-export async function readBody(request: IncomingMessage): Promise<Record<string, unknown>> {
+/** The body as it is, at most `limit` bytes. */
+export async function readBytes(request: IncomingMessage, limit: number): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let bytes = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {
     bytes += chunk.length;
-    if (bytes > BODY_BYTES) throw new Refused(413, `the body is longer than ${BODY_BYTES} bytes`);
+    if (bytes > limit) throw new Refused(413, `the body is longer than ${limit} bytes`);
     chunks.push(chunk);
   }
-  if (bytes === 0) return {};
+  return Buffer.concat(chunks);
+}
+
+/** The body as an object; {} without one. */
+export async function readBody(request: IncomingMessage): Promise<Record<string, unknown>> {
+  const bytes = await readBytes(request, BODY_BYTES);
+  if (bytes.length === 0) return {};
   let value: unknown;
   try {
-    value = JSON.parse(Buffer.concat(chunks).toString('utf8'));
+    value = JSON.parse(bytes.toString('utf8'));
   } catch {
     throw new Refused(400, 'the body is not JSON');
   }

@@ -17,12 +17,13 @@ import type {
   ErrorAnswer,
   Flow,
   ForwardRow,
+  ImportAnswer,
   ReloadAnswer,
   RuleRow,
   Status,
 } from '../contract/api.js';
 import type { Prefix } from '../contract/plan.js';
-import { onlyKeys, readBody, readFilter, readFlag, readNumber, readPrefix } from './api-request.js';
+import { onlyKeys, readBody, readBytes, readFilter, readFlag, readNumber, readPrefix } from './api-request.js';
 import type { FlowFilter } from './flows.js';
 import { Refused } from './refused.js';
 
@@ -47,9 +48,18 @@ export interface ChangesAsked {
   removeBlock(address: Prefix): Promise<ChangeAnswer>;
 }
 
+/** Export and import. */
+export interface StateAsked {
+  /** Longest file, in bytes. */
+  readonly limit: number;
+  export(): Iterable<Uint8Array>;
+  import(file: Uint8Array): Promise<ImportAnswer>;
+}
+
 /** What the API asks of the daemon. */
 export interface Daemon {
   readonly changes: ChangesAsked;
+  readonly state: StateAsked;
   status(): Status;
   flows(filter: FlowFilter): Iterable<Flow>;
   endFlows(flows: readonly { index: number; generation: number }[]): Promise<number>;
@@ -80,6 +90,7 @@ const ROUTES: Readonly<Record<string, Readonly<Record<string, Handler>>>> = {
     POST: addBlock,
     DELETE: removeBlock,
   },
+  '/state': { GET: exportState, POST: importState },
   '/reload': { POST: async (daemon, _, response) => sendJson(response, 200, await daemon.reload()) },
   '/stop': { POST: stop },
 };
@@ -206,6 +217,21 @@ async function endFlows(
     flows.push({ index, generation });
   }
   sendJson(response, 200, { ended: flows.length === 0 ? 0 : await daemon.endFlows(flows) });
+}
+
+async function exportState(daemon: Daemon, _request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const pieces = daemon.state.export();
+  response.writeHead(200, { 'content-type': 'application/octet-stream' });
+  for (const piece of pieces) {
+    const room = response.write(piece);
+    if (response.destroyed) return;
+    await (room ? new Promise(setImmediate) : Promise.race([once(response, 'drain'), once(response, 'close')]));
+  }
+  response.end();
+}
+
+async function importState(daemon: Daemon, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  sendJson(response, 200, await daemon.state.import(await readBytes(request, daemon.state.limit)));
 }
 
 async function addForward(daemon: Daemon, request: IncomingMessage, response: ServerResponse): Promise<void> {

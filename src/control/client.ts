@@ -32,16 +32,19 @@ export class ApiError extends Error {
   }
 }
 
-/** One request; resolves with the body as text. */
-export function callText(socket: string, method: string, path: string, body?: unknown): Promise<string> {
+/** One request; resolves with the body. A `body` of bytes is sent as it is, anything else as JSON. */
+export function callBytes(socket: string, method: string, path: string, body?: unknown): Promise<Buffer> {
   return new Promise((resolve, reject) => {
-    const payload = body === undefined ? undefined : JSON.stringify(body);
+    const raw = body instanceof Uint8Array;
+    const payload = body === undefined ? undefined : raw ? body : Buffer.from(JSON.stringify(body));
     const call = request({
       socketPath: socket,
       method,
       path,
       agent: false,
-      headers: payload ? { 'content-type': 'application/json', 'content-length': Buffer.byteLength(payload) } : {},
+      headers: payload
+        ? { 'content-type': raw ? 'application/octet-stream' : 'application/json', 'content-length': payload.length }
+        : {},
     });
     call.setTimeout(ANSWER_MS, () => call.destroy(new Error(`${socket}: no answer for ${ANSWER_MS / 1000} s`)));
     call.on('error', (error: NodeJS.ErrnoException) => reject(explain(error, socket)));
@@ -51,14 +54,19 @@ export function callText(socket: string, method: string, path: string, body?: un
       response.on('error', (error) => reject(error));
       response.on('aborted', () => reject(new Error(`${socket}: the answer was cut off`)));
       response.on('end', () => {
-        const text = Buffer.concat(chunks).toString('utf8');
+        const answer = Buffer.concat(chunks);
         const status = response.statusCode ?? 0;
-        if (status < 400) resolve(text);
-        else reject(new ApiError(status, readError(text)));
+        if (status < 400) resolve(answer);
+        else reject(new ApiError(status, readError(answer.toString('utf8'))));
       });
     });
     call.end(payload);
   });
+}
+
+/** One request; resolves with the body as text. */
+export async function callText(socket: string, method: string, path: string, body?: unknown): Promise<string> {
+  return (await callBytes(socket, method, path, body)).toString('utf8');
 }
 
 /** One request; resolves with the answer. */

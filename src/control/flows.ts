@@ -17,8 +17,11 @@ import {
   ROW_WORDS,
   Row,
   RowFlag,
+  STATE_MASK,
   STATE_NAMES,
+  STATE_SHIFT,
   type TableLayout,
+  TCP_WORDS,
 } from '../contract/table-layout.js';
 import { formatAddress } from './address.js';
 
@@ -107,7 +110,7 @@ export class TableReader {
         generation,
         proto,
         protocol: PROTOCOL_NAMES[proto] ?? String(proto),
-        state: proto === TCP ? (STATE_NAMES[(kind >>> 8) & 0xff] ?? 'NONE') : '',
+        state: proto === TCP ? (STATE_NAMES[(kind >>> STATE_SHIFT) & STATE_MASK] ?? 'NONE') : '',
         timeout: expires - now,
         original: tuple(proto, src0, dst0, ports0),
         reply: tuple(proto, src1, dst1, ports1),
@@ -120,6 +123,36 @@ export class TableReader {
     }
     // Four lives in four reads: a flow that short is nobody's concern.
     return null;
+  }
+
+  /**
+   * Copies a live row's words, then its TCP words, into `into` (ROW_WORDS + TCP_WORDS of them). False when the row is free,
+   * dead at `now`, or changes hands while it is read.
+   */
+  copyRow(index: number, now: number, into: Int32Array): boolean {
+    const words = this.#words;
+    const at = this.layout.rowsAt / 4 + index * ROW_WORDS;
+    const generation = Atomics.load(words, at);
+    if ((generation & 1) === 0) return false;
+    for (let i = 0; i < ROW_WORDS; i++) into[i] = Atomics.load(words, at + i);
+    const tcp = this.layout.tcpAt / 4 + index * TCP_WORDS;
+    for (let i = 0; i < TCP_WORDS; i++) into[ROW_WORDS + i] = Atomics.load(words, tcp + i);
+    return Atomics.load(words, at) === generation && into[Row.EXPIRES]! >= now;
+  }
+
+  /** Mappings below this have been used at least once. */
+  get mappingHighWater(): number {
+    return Math.min(Atomics.load(this.#header, Header.MAPPING_HIGH_WATER), this.layout.mappings);
+  }
+
+  /** The same for a mapping, live or held. */
+  copyMapping(index: number, into: Int32Array): boolean {
+    const words = this.#words;
+    const at = this.layout.mappingsAt / 4 + index * MAPPING_WORDS;
+    const generation = Atomics.load(words, at);
+    if ((generation & 1) === 0) return false;
+    for (let i = 0; i < MAPPING_WORDS; i++) into[i] = Atomics.load(words, at + i);
+    return Atomics.load(words, at) === generation;
   }
 
   /** Live flows by protocol and state, e.g. { 'tcp ESTABLISHED': 3, 'udp ': 1 } as a map of maps. */
@@ -149,7 +182,7 @@ export class TableReader {
   countMappings(): Map<number, [number, number, number]> {
     const result = new Map<number, [number, number, number]>();
     const words = this.#words;
-    const end = Math.min(Atomics.load(this.#header, Header.MAPPING_HIGH_WATER), this.layout.mappings);
+    const end = this.mappingHighWater;
     let at = this.layout.mappingsAt / 4;
     for (let index = 0; index < end; index++, at += MAPPING_WORDS) {
       if ((words[at + MappingRow.GENERATION]! & 1) === 0) continue;

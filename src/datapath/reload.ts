@@ -46,7 +46,7 @@ export class Redecision {
       this.stayed++;
       return;
     }
-    if (!sameAnswer(engine, at, proto)) {
+    if (!sameAnswer(engine, rows, at, proto)) {
       // No route at all may be for a moment (a default route goes with its link); nothing can leave meanwhile.
       if (engine.decision.verdict === Verdict.NO_ROUTE) {
         this.stayed++;
@@ -77,10 +77,9 @@ function dormant(engine: Engine, rule: number): boolean {
   return engine.mtus[(rule >>> 16) & 0xff] === 0 || engine.mtus[rule >>> 24] === 0;
 }
 
-/** Would the row be made again as it is? Leaves the new decision in engine.decision. */
-function sameAnswer(engine: Engine, at: number, proto: number): boolean {
-  const { table, decision: d, policy, plan } = engine;
-  const { rows } = table;
+/** Would the row at word `at` be made again as it is? Leaves the new decision in engine.decision. */
+export function sameAnswer(engine: Engine, rows: Int32Array, at: number, proto: number): boolean {
+  const { decision: d, policy, plan } = engine;
   const kind = rows[at + Row.KIND]!;
   const ports = rows[at + Row.PORTS0]!;
   const index = proto === 6 || proto === 17 || proto === 1 ? protoIndex(proto) : -1;
@@ -91,22 +90,22 @@ function sameAnswer(engine: Engine, at: number, proto: number): boolean {
   if ((kind & RowFlag.FORWARD) !== 0) {
     if (d.action !== Action.DNAT || d.sourceNat !== hairpin) return false;
     if (d.target !== rows[at + Row.SRC1] || d.targetPort !== rows[at + Row.PORTS1]! >>> 16) return false;
-    return !hairpin || sourceStays(engine, at, index);
+    return !hairpin || sourceStays(engine, rows, at, index);
   }
-  if (d.action === Action.POOL) return d.sourceNat === hairpin && (!hairpin || sourceStays(engine, at, index));
+  if (d.action === Action.POOL) return d.sourceNat === hairpin && (!hairpin || sourceStays(engine, rows, at, index));
   if (d.action !== Action.SNAT) return false;
   const p = policy.addressIndex(rows[at + Row.DST1]!);
-  return p >= 0 && plan.addresses[p]!.uplink === plan.addresses[d.address]!.uplink && sourceStays(engine, at, index);
+  return (
+    p >= 0 && plan.addresses[p]!.uplink === plan.addresses[d.address]!.uplink && sourceStays(engine, rows, at, index)
+  );
 }
 
 /** Is the port that the row's source was translated to still what the plan would allow it? */
-function sourceStays(engine: Engine, at: number, index: number): boolean {
-  const { table, decision: d, policy, plan } = engine;
-  const address = policy.addressIndex(table.rows[at + Row.DST1]!);
+function sourceStays(engine: Engine, rows: Int32Array, at: number, index: number): boolean {
+  const { decision: d, policy, plan } = engine;
+  const address = policy.addressIndex(rows[at + Row.DST1]!);
   if (address < 0) return false;
-  const port = table.rows[at + Row.PORTS1]! & 0xffff;
-  if (d.staticPort >= 0) return d.staticPort === port && table.rows[at + Row.MAPPING] === 0;
-  return (
-    index < 0 || (table.rows[at + Row.MAPPING] !== 0 && plan.addresses[address]!.owners[index]![port] === OWNER_POOL)
-  );
+  const port = rows[at + Row.PORTS1]! & 0xffff;
+  if (d.staticPort >= 0) return d.staticPort === port && rows[at + Row.MAPPING] === 0;
+  return index < 0 || (rows[at + Row.MAPPING] !== 0 && plan.addresses[address]!.owners[index]![port] === OWNER_POOL);
 }

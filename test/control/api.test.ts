@@ -37,6 +37,14 @@ class Answers implements Daemon {
     addBlock: (...asked: unknown[]) => this.#note('addBlock', asked),
     removeBlock: (...asked: unknown[]) => this.#note('removeBlock', asked),
   };
+  readonly state = {
+    limit: 5000,
+    export: () => [Buffer.from('one'), Buffer.from('two')],
+    import: async (file: Uint8Array) => ({
+      mappings: { taken: 0, refused: [] },
+      flows: { taken: file.length, refused: [] },
+    }),
+  };
   async #note(what: string, asked: unknown[]) {
     this.asked = [what, ...asked];
     return { ...(await this.reload()), files: ['f'] };
@@ -87,6 +95,9 @@ const front: Daemon = {
   get changes() {
     return daemon.changes;
   },
+  get state() {
+    return daemon.state;
+  },
   status: () => daemon.status(),
   flows: (filter) => daemon.flows(filter),
   endFlows: (flows) => daemon.endFlows(flows),
@@ -127,6 +138,36 @@ describe('API on the unix socket', () => {
     assert.deepEqual(await call(socket, 'GET', '/rules'), []);
     assert.equal((await call<{ file: string }>(socket, 'GET', '/config')).file, 'f');
     assert.match(await callText(socket, 'GET', '/metrics'), /tungate_flows 1/);
+  });
+
+  test('forwards and blocks: what is asked reaches the daemon as it is; what is wrong is refused with what is allowed', async () => {
+    await call(socket, 'POST', '/forwards', { forward: '2222:172.22.161.10:22', temporary: true });
+    assert.deepEqual(daemon.asked, ['addForward', '2222:172.22.161.10:22', true]);
+    await call(socket, 'POST', '/forwards', { forward: { to: '172.22.161.10' } });
+    assert.deepEqual(daemon.asked, ['addForward', { to: '172.22.161.10' }, false]);
+    await call(socket, 'DELETE', '/forwards?name=a%2Fb');
+    assert.deepEqual(daemon.asked, ['removeForward', 'a/b']);
+    await call(socket, 'POST', '/blocks', { address: '192.0.2.0/24', seconds: 60 });
+    assert.deepEqual(daemon.asked, ['addBlock', { prefix: 0xc0000200 | 0, mask: -256 }, 60, false]);
+    await call(socket, 'DELETE', '/blocks?address=192.0.2.1');
+    assert.deepEqual(daemon.asked, ['removeBlock', { prefix: 0xc0000201 | 0, mask: -1 }]);
+    for (const [path, body, message] of [
+      ['/forwards', {}, /^forward: a text like/],
+      ['/forwards', { forward: 7 }, /^forward: a text like/],
+      ['/forwards', { forward: 'x', temporay: true }, /unknown key "temporay" \(allowed: forward, temporary\)/],
+      ['/forwards', { forward: 'x', temporary: 'yes' }, /^temporary: true or false/],
+      ['/blocks', { address: '192.0.2.1/24' }, /did you mean 192\.0\.2\.0\/24/],
+      ['/blocks', { address: '192.0.2.1', seconds: -1 }, /^seconds: 1 to/],
+    ] as const)
+      await assert.rejects(call(socket, 'POST', path, body), refused(400, message));
+    await assert.rejects(call(socket, 'DELETE', '/forwards'), refused(400, /which forward/));
+  });
+
+  test('the export comes as bytes, the import is bounded', async () => {
+    assert.equal(await callText(socket, 'GET', '/state'), 'onetwo');
+    const { flows } = await call<{ flows: { taken: number } }>(socket, 'POST', '/state', new Uint8Array(5000));
+    assert.equal(flows.taken, 5000);
+    await assert.rejects(call(socket, 'POST', '/state', new Uint8Array(5001)), refused(413, /longer than 5000/));
   });
 
   test('GET /flows is JSON with one flow a line, whatever their number', async () => {

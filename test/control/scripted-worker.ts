@@ -31,7 +31,7 @@ for (let running = true; running; ) {
     if (message.kind === 'stop') running = false;
     else if (message.kind === 'end-flows')
       port.postMessage({ kind: 'flows-ended', id: message.id, ended: message.flows.length });
-    else {
+    else if (message.kind === 'plan') {
       plan = message.plan;
       if (orders(plan) === 'die-now' && init.index === 1 && counters[0] === 1) throw new Error('told to die');
       port.postMessage({ kind: 'plan-done', generation: plan.generation, stayed: 1, moved: 0, ended: 2 });
