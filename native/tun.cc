@@ -8,6 +8,7 @@
 // Batches belong to the thread (environment) that registered them: the table is reached by the function's data pointer,
 // so there is no lock, and one worker cannot name another's batch.
 #include "addon.h"
+#include "slots.h"
 
 #include <fcntl.h>
 #include <linux/if.h>
@@ -19,7 +20,6 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
-#include <ctime>
 #include <vector>
 
 // Since Linux 6.2; older headers lack them.
@@ -28,26 +28,9 @@
 #define TUN_F_USO6 0x40
 #endif
 
-// The twin of the constants in src/batch.ts; the test compares them by `layout`.
-static constexpr int32_t kHeadroom = 64;
-static constexpr int32_t kVnetBytes = 10;
-static constexpr int32_t kPacketBytes = 65536;
-enum Ctl { kCount = 0, kUsed = 1, kSeconds = 2, kMillis = 3, kCtlWords = 4 };
-static_assert(kHeadroom % 16 == 0 && kPacketBytes % 16 == 0, "IP headers must stay on multiples of 16");
-
 namespace {
 
-struct Batch {
-  int32_t* ctl = nullptr;  // null: free entry
-  uint8_t* data = nullptr;
-  int32_t* off = nullptr;
-  int32_t* len = nullptr;
-  int32_t* list = nullptr;
-  int32_t data_bytes = 0;
-  // Slots that off, len and list all have.
-  int32_t slots = 0;
-  int32_t limit_slots = 0;
-  int32_t limit_bytes = 0;
+struct Batch : Slots {
   Napi::Reference<Napi::Array> keep;
 };
 

@@ -92,8 +92,10 @@ export class Judge {
     // The columns still hold what it was matched by.
     const ends = (held: Uint8Array) =>
       viewOf(held).getInt32(12) === batch.src[slot] && viewOf(held).getInt32(16) === batch.dst[slot];
+    // Two of one pair of hosts may differ in their id alone, which a translated one has lost; its checksum tells.
+    const sound = (held: Uint8Array) => residue(held, 0, (held[0]! & 15) * 4) === residue(out, 0, (out[0]! & 15) * 4);
     const fits = this.#held.findIndex(
-      (held) => held.length === out.length && ends(held) && this.#equalBut(out, held, [ADDRESSES, ID]),
+      (held) => held.length === out.length && ends(held) && sound(held) && this.#equalBut(out, held, [ADDRESSES, ID]),
     );
     assert.ok(fits >= 0, 'what is released is a fragment that was held');
     const held = this.#held[fits]!;
