@@ -8,8 +8,9 @@
  *   rewrite   rewrite.ts        obey the row: state, TTL, MTU, addresses, ports, checksums
  *   emit      emit.ts           by verdict, one native call
  *
- * Beside the way: fragment.ts and icmp.ts (packets that follow others), reply.ts (ICMP errors of our own), engine.ts (what
- * the stages share), worker.ts (the thread that calls this for ever). A steady-state cycle allocates nothing.
+ * Beside the way: fragment.ts and icmp.ts (packets that follow others), help.ts (control connections of helpers; expect.ts,
+ * splice.ts), reply.ts (ICMP errors of our own), claim.ts (ports and rows when they run short), engine.ts (what the stages
+ * share), worker.ts (the thread that calls this for ever). A steady-state cycle allocates nothing.
  */
 import { type Batch, Ctl } from '../batch.js';
 import { Counter } from '../contract/counters.js';

@@ -8,7 +8,7 @@
  *   2 `announce`, after it: sequence number, then lines that were written anew before (a retransmission), then new lines.
  *
  * An announcement of X:x by X becomes P:p. p is a port that a forward maps to X:x anyway, or one of the pool with a mapping
- * that waits EXPECTED_SECONDS for the other end of the control connection and lets nobody else in (flow/mappings.ts). When
+ * that waits a minute for the other end of the control connection and lets nobody else in (expect.ts). When
  * the data connection comes it is a flow like any other, made by admit; what is not used ends by time. Sides whose address
  * is not translated (a client outside, a server outside) have nothing to be written anew.
  *
@@ -20,10 +20,8 @@ import { ANNOUNCEMENT_BYTES, Announcement, type Helper, Line } from '../alg/alg.
 import { helpers } from '../alg/index.js';
 import type { Batch } from '../batch.js';
 import { Counter } from '../contract/counters.js';
-import { Filtering, HELPERS, type Plan, Proto } from '../contract/plan.js';
+import { HELPERS, type Plan } from '../contract/plan.js';
 import {
-  EXPECTED,
-  MappingKind,
   ROW_WORDS,
   Row,
   RowFlag,
@@ -37,13 +35,11 @@ import { Verdict } from '../contract/verdict.js';
 import { INSIDE, LINE_MAX, StreamFlag } from '../flow/control-streams.js';
 import type { FlowTable } from '../flow/table.js';
 import { ACK, SYN, sackAt, sackBlocks, Tcp, tcpHeaderBytes } from '../wire/tcp.js';
-import { claimPort } from './claim.js';
 import type { Engine } from './engine.js';
+import { expectAt } from './expect.js';
 import { Flag, TCP_FLAGS_SHIFT } from './parse.js';
 import { Splice, setCounted } from './splice.js';
 
-/** How long an announced port waits for its connection. */
-const EXPECTED_SECONDS = 60;
 /** Well-known ports are nobody's data connection (RFC 2577 §3). */
 const FIRST_PORT = 1024;
 const LF = 0x0a;
@@ -315,7 +311,7 @@ function writeAnew(
     Math.max(old, longest) <= LINE_MAX &&
     splice.fits(longest - old, mtu) &&
     controls.hasRoom(record, side, acknowledged)
-      ? open(engine, record, at, side, real, face, now)
+      ? expectAt(engine, record, at, side, real, face, now)
       : -1;
   if (port < 0) {
     counters[Counter.HELPER_REFUSED]!++;
@@ -326,72 +322,4 @@ function writeAnew(
   if (!splice.differs(found.from, found.to, text, length)) return;
   controls.add(record, side, position, old, found.from - start + length, port);
   splice.replace(found.from, found.to, text, length);
-}
-
-/** Port of P by which the other end reaches the announced X:x, or −1. */
-function open(
-  engine: Engine,
-  record: number,
-  at: number,
-  side: number,
-  real: number,
-  face: number,
-  now: number,
-): number {
-  const { table, policy, plan, help } = engine;
-  const { controls, mappings, rows } = table;
-  const x = help.found.port;
-  const index = policy.addressIndex(face);
-  if (index < 0) return -1;
-  const own = policy.staticPort(plan.addresses[index]!, real, x, Proto.TCP);
-  if (own >= 0) return own;
-  const peer = rows[at + Row.SRC0 + (side ^ 1) * 3]!;
-  const proto = rows[at + Row.KIND]! & 0xff;
-  let mapping = mappings.findInside(proto, real, x, face);
-  if (mapping >= 0) {
-    const port = mappings.outsidePort(mapping);
-    if (!mappings.ports.inPool(face, Proto.TCP, port)) return -1;
-    // Live: its own filtering says who may come.
-    if (!mappings.isHeld(mapping)) return mayCome(engine, mapping, peer) ? port : -1;
-  }
-  const place = placeFor(engine, record, mapping, real, peer, now);
-  if (place < 0) return -1;
-  let fresh = false;
-  if (mapping < 0) {
-    if (plan.perHost > 0 && mappings.countOfHost(real, Proto.TCP) >= plan.perHost) return -1;
-    const port = claimPort(engine, face, Proto.TCP, x, now);
-    if (port < 0) return -1;
-    const rule = rows[at + Row.RULE]! & 0xffff;
-    const kind = MappingKind.ENDPOINT_INDEPENDENT;
-    mapping = mappings.create(proto, real, x, face, port, kind, Filtering.ADDRESS_DEPENDENT, rule);
-    if (mapping < 0) {
-      mappings.ports.release(face, Proto.TCP, port);
-      return -1;
-    }
-    fresh = true;
-    engine.counters[Counter.MAPPINGS_CREATED]!++;
-  }
-  if (!mappings.expect(mapping, peer, now + EXPECTED_SECONDS)) {
-    if (fresh) mappings.end(mapping);
-    return -1;
-  }
-  controls.setExpected(record, place, mapping);
-  return mappings.outsidePort(mapping);
-}
-
-function mayCome(engine: Engine, mapping: number, peer: number): boolean {
-  const { mappings } = engine.table;
-  return mappings.filteringOf(mapping) === Filtering.ENDPOINT_INDEPENDENT || mappings.hasSentTo(mapping, peer);
-}
-
-/** A place among the connection's EXPECTED that nothing waits in, or the one of `mapping` itself; −1 when all wait. */
-function placeFor(engine: Engine, record: number, mapping: number, real: number, peer: number, now: number): number {
-  const { controls, mappings } = engine.table;
-  let place = -1;
-  for (let k = 0; k < EXPECTED; k++) {
-    const waiting = controls.expected(record, k);
-    if (waiting >= 0 && waiting === mapping) return k;
-    if (waiting < 0 || mappings.insideOf(waiting) !== real || !mappings.expects(waiting, peer, now)) place = k;
-  }
-  return place;
 }
