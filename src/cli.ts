@@ -152,6 +152,26 @@ const VERBS: readonly Verb[] = [
     load: () => import('./cli/unblock.js'),
   },
   {
+    name: 'top',
+    summary: 'who is busy now: rates, inside hosts, forwards',
+    options: [
+      ['--once', 'print one look and end'],
+      ['--interval <seconds>', 'between two looks (default: 1)'],
+      JSON_OPTION,
+      ...RUNTIME_OPTIONS,
+    ],
+    example: 'tungate top --once',
+    load: () => import('./cli/top.js'),
+  },
+  {
+    name: 'trace',
+    arguments: '<src[:port]> <dst[:port]> [proto]',
+    summary: 'what would become of a packet, stage by stage, and which rule decides; changes nothing',
+    options: [JSON_OPTION, ...RUNTIME_OPTIONS],
+    example: 'tungate trace 198.51.100.7 203.0.113.10:2222 tcp',
+    load: () => import('./cli/trace.js'),
+  },
+  {
     name: 'clean',
     summary: 'undo what a crashed router left in the kernel',
     options: [JSON_OPTION, ...RUNTIME_OPTIONS],

@@ -13,6 +13,8 @@
  *   GET    /blocks            BlockRow[]
  *   POST   /blocks            { address, seconds?, temporary? } → ChangeAnswer
  *   DELETE /blocks?address=   ChangeAnswer
+ *   GET    /trace?src=&dst=&proto=&sport=&dport=   TraceAnswer: what would become of such a packet, and why
+ *   GET    /top               TopAnswer: the busiest inside hosts and forwards since the last look
  *   GET    /metrics           Prometheus text
  *   GET    /config            ConfigAnswer
  *   POST   /reload            ReloadAnswer; 422 with `errors` when the new config is refused
@@ -161,6 +163,37 @@ export interface ImportAnswer {
 export interface ImportOutcome {
   readonly taken: number;
   readonly refused: readonly { readonly reason: string; readonly count: number; readonly sentence: string }[];
+}
+
+/** A dry run of one packet through the stages of the engine. */
+export interface TraceAnswer {
+  /** Name of the verdict, its fate and its sentence (contract/verdict.ts). */
+  readonly verdict: string;
+  readonly fate: string;
+  readonly sentence: string;
+  readonly steps: readonly { readonly stage: string; readonly text: string }[];
+}
+
+export interface TopAnswer {
+  /** Seconds over which the rates were taken; 0 = the first look, there are none yet. */
+  readonly seconds: number;
+  readonly flows: number;
+  readonly received: { readonly packets: number; readonly bytes: number };
+  readonly sent: { readonly packets: number; readonly bytes: number };
+  readonly dropped: number;
+  /** Bytes a second; the busiest first. */
+  readonly hosts: readonly {
+    readonly address: string;
+    readonly flows: number;
+    readonly out: number;
+    readonly in: number;
+  }[];
+  readonly forwards: readonly {
+    readonly name: string;
+    readonly what: string;
+    readonly out: number;
+    readonly in: number;
+  }[];
 }
 
 export interface ConfigAnswer {

@@ -5,6 +5,7 @@
  * batches the worker compares MAIL with what it has read (one load, no call) and takes the messages synchronously
  * (`receiveMessageOnPort`). Answers come back on the same port, which control reads as ordinary events.
  */
+import type { TraceAnswer } from './api.js';
 import type { Plan } from './plan.js';
 
 /** Int32 words of the shared mailbox, one mailbox a worker. */
@@ -23,6 +24,16 @@ export function newMailbox(): SharedArrayBuffer {
   return new SharedArrayBuffer(64);
 }
 
+/** Addresses as int32; an ICMP query bears its id as `sport`. */
+export interface TracePacket {
+  readonly src: number;
+  readonly dst: number;
+  readonly sport: number;
+  readonly dport: number;
+  /** IP protocol number. */
+  readonly proto: number;
+}
+
 export type ToWorker =
   | { readonly kind: 'plan'; readonly plan: Plan }
   /** End these flows (row indices) if their generation is still the one seen. */
@@ -39,6 +50,8 @@ export type ToWorker =
       readonly flows: Int32Array;
       readonly bytes: Float64Array;
     }
+  /** What would become of this packet? Worker 0; changes nothing. */
+  | { readonly kind: 'trace'; readonly id: number; readonly packet: TracePacket }
   | { readonly kind: 'stop' };
 
 export type FromWorker =
@@ -59,6 +72,7 @@ export type FromWorker =
   | { readonly kind: 'flows-ended'; readonly id: number; readonly ended: number }
   /** By ImportFate. */
   | { readonly kind: 'imported'; readonly id: number; readonly mappings: number[]; readonly flows: number[] }
+  | { readonly kind: 'traced'; readonly id: number; readonly answer: TraceAnswer }
   | { readonly kind: 'stopped' }
   /** The link went away (device deleted); control opens it again and sends a fresh worker. */
   | { readonly kind: 'link-lost'; readonly message: string };

@@ -1,7 +1,8 @@
 /** What a request says: body and query, judged; everything that is wrong is a Refused that says what is allowed. */
 import type { IncomingMessage } from 'node:http';
+import type { TracePacket } from '../contract/mailbox.js';
 import type { Prefix } from '../contract/plan.js';
-import { parsePrefix } from './address.js';
+import { parseAddress, parsePrefix } from './address.js';
 import { type FlowFilter, protocolNumber } from './flows.js';
 import { Refused } from './refused.js';
 
@@ -86,4 +87,22 @@ export function readFlag(body: Record<string, unknown>, key: string): boolean {
 export function onlyKeys(body: Record<string, unknown>, keys: readonly string[]): void {
   for (const key of Object.keys(body))
     if (!keys.includes(key)) throw new Refused(400, `unknown key "${key}" (allowed: ${keys.join(', ')})`);
+}
+
+/** One packet: `src`, `dst`, `proto`, and ports where it has them (an ICMP query: its id as `sport`). */
+export function readPacket(query: URLSearchParams): TracePacket {
+  const one = (key: 'src' | 'dst') => {
+    const text = query.get(key);
+    if (text === null) throw new Refused(400, `${key} is missing`);
+    try {
+      return parseAddress(text);
+    } catch (error) {
+      throw new Refused(400, `${key}: ${(error as Error).message}`);
+    }
+  };
+  const name = query.get('proto') ?? 'tcp';
+  const proto = protocolNumber(name);
+  if (proto === undefined) throw new Refused(400, `proto "${name}": a name (tcp, udp, icmp, gre…) or 0-255`);
+  const port = (key: string) => readNumber(query, key, 0, 65_535) ?? 0;
+  return { src: one('src'), dst: one('dst'), proto, sport: port('sport'), dport: port('dport') };
 }

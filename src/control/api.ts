@@ -21,9 +21,21 @@ import type {
   ReloadAnswer,
   RuleRow,
   Status,
+  TopAnswer,
+  TraceAnswer,
 } from '../contract/api.js';
+import type { TracePacket } from '../contract/mailbox.js';
 import type { Prefix } from '../contract/plan.js';
-import { onlyKeys, readBody, readBytes, readFilter, readFlag, readNumber, readPrefix } from './api-request.js';
+import {
+  onlyKeys,
+  readBody,
+  readBytes,
+  readFilter,
+  readFlag,
+  readNumber,
+  readPacket,
+  readPrefix,
+} from './api-request.js';
 import type { FlowFilter } from './flows.js';
 import { Refused } from './refused.js';
 
@@ -60,6 +72,9 @@ export interface StateAsked {
 export interface Daemon {
   readonly changes: ChangesAsked;
   readonly state: StateAsked;
+  readonly top: { look(): TopAnswer };
+  /** What would become of such a packet. */
+  trace(packet: TracePacket): Promise<TraceAnswer>;
   status(): Status;
   flows(filter: FlowFilter): Iterable<Flow>;
   endFlows(flows: readonly { index: number; generation: number }[]): Promise<number>;
@@ -89,6 +104,10 @@ const ROUTES: Readonly<Record<string, Readonly<Record<string, Handler>>>> = {
     GET: (daemon, _, response) => sendJson(response, 200, daemon.changes.blocks()),
     POST: addBlock,
     DELETE: removeBlock,
+  },
+  '/top': { GET: (daemon, _, response) => sendJson(response, 200, daemon.top.look()) },
+  '/trace': {
+    GET: async (daemon, _, response, query) => sendJson(response, 200, await daemon.trace(readPacket(query))),
   },
   '/state': { GET: exportState, POST: importState },
   '/reload': { POST: async (daemon, _, response) => sendJson(response, 200, await daemon.reload()) },

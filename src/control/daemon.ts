@@ -5,7 +5,8 @@
  * cost nothing), answer `starting` until packets flow, and close after everything is put back, so that `tungate stop`
  * and a second `tungate up` always meet somebody.
  */
-import type { ConfigAnswer, Flow, ReloadAnswer, RuleRow, Status } from '../contract/api.js';
+import type { ConfigAnswer, Flow, ReloadAnswer, RuleRow, Status, TraceAnswer } from '../contract/api.js';
+import type { TracePacket } from '../contract/mailbox.js';
 import { native } from '../native.js';
 import { interfaces, poolStatus, ruleRows, traffic } from './answers.js';
 import { type Daemon as Answers, listenMetrics, listenSocket, Refused } from './api.js';
@@ -19,11 +20,13 @@ import { readTunDrops } from './proc.js';
 import type { Router } from './router.js';
 import type { Health, ServiceManager } from './service-manager.js';
 import { State } from './state.js';
+import { Top } from './top.js';
 import { ConfigWatch } from './watch.js';
 
 export class Daemon implements Answers {
   readonly changes: Changes;
   readonly state: State;
+  readonly top: Top;
   readonly #router: Router;
   readonly #log: Logger;
   readonly #version: string;
@@ -41,6 +44,7 @@ export class Daemon implements Answers {
   constructor(router: Router, log: Logger, version: string, onStop: (keep: boolean) => void, manager?: ServiceManager) {
     this.changes = new Changes(router, (next) => this.#adopt(next));
     this.state = new State(router, version);
+    this.top = new Top(router);
     this.#router = router;
     this.#log = log;
     this.#version = version;
@@ -125,6 +129,13 @@ export class Daemon implements Answers {
     const workers = this.#router.workers;
     if (!workers || this.#router.phase !== 'ready') throw new Refused(409, `the router is ${this.#router.phase}`);
     return workers.endFlows(flows);
+  }
+
+  async trace(packet: TracePacket): Promise<TraceAnswer> {
+    const { workers, phase } = this.#router;
+    const answer = phase === 'ready' ? await workers?.trace(packet) : null;
+    if (!answer) throw new Refused(409, `the router is ${phase === 'ready' ? 'starting its workers again' : phase}`);
+    return answer;
   }
 
   rules(): RuleRow[] {

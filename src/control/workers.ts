@@ -12,8 +12,16 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
+import type { TraceAnswer } from '../contract/api.js';
 import { Counter, counterView, newCounters } from '../contract/counters.js';
-import { type FromWorker, Mail, newMailbox, type ToWorker, type WorkerInit } from '../contract/mailbox.js';
+import {
+  type FromWorker,
+  Mail,
+  newMailbox,
+  type ToWorker,
+  type TracePacket,
+  type WorkerInit,
+} from '../contract/mailbox.js';
 import type { Plan } from '../contract/plan.js';
 import { native } from '../native.js';
 import type { Logger } from './log.js';
@@ -182,6 +190,24 @@ export class WorkerSet {
       this.#seats.slice(0, 1),
     );
     return fates;
+  }
+
+  /** Asks the engine what would become of a packet. */
+  async trace(packet: TracePacket): Promise<TraceAnswer | null> {
+    await this.#restarting;
+    const id = ++this.#id;
+    let answer: TraceAnswer | null = null;
+    await this.#ask(
+      { kind: 'trace', id, packet },
+      'trace a packet',
+      (message) => {
+        if (message.kind !== 'traced' || message.id !== id) return false;
+        answer = message.answer;
+        return true;
+      },
+      this.#seats.slice(0, 1),
+    );
+    return answer;
   }
 
   async #endSlice(flows: readonly { index: number; generation: number }[]): Promise<number> {

@@ -9,8 +9,8 @@ import { readFileSync } from 'node:fs';
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { Batch, Ctl } from '../batch.js';
 import { Counter, counterView } from '../contract/counters.js';
-import { type FromWorker, Mail, type ToWorker, type WorkerInit } from '../contract/mailbox.js';
 import { IMPORT_FATES, ImportFate } from '../contract/import.js';
+import { type FromWorker, Mail, type ToWorker, type WorkerInit } from '../contract/mailbox.js';
 import type { Plan } from '../contract/plan.js';
 import { ROW_WORDS, Row, tableLayout } from '../contract/table-layout.js';
 import { Verdict } from '../contract/verdict.js';
@@ -23,6 +23,7 @@ import { emit } from './emit.js';
 import { Engine } from './engine.js';
 import { importFlows, importMappings } from './import.js';
 import { Redecision } from './reload.js';
+import { trace } from './trace.js';
 
 const TUN_TAG = 0;
 const WAKE_TAG = 1;
@@ -165,6 +166,12 @@ class Worker {
       const message = got.message as ToWorker;
       if (message.kind === 'stop') this.#running = false;
       else if (message.kind === 'plan') this.#setPlan(message.plan);
+      else if (message.kind === 'trace')
+        post({
+          kind: 'traced',
+          id: message.id,
+          answer: trace(this.#engine, message.packet, Math.floor(millis / 1000)),
+        });
       else if (message.kind === 'import') this.#import(message, Math.floor(millis / 1000));
       else this.#endFlows(message, Math.floor(millis / 1000));
     }

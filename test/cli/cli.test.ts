@@ -56,14 +56,19 @@ describe('usage', () => {
   test('--help goes to stdout with exit 0 and names every verb and the exit codes', async () => {
     const { code, stdout, stderr } = await tungate(['--help']);
     assert.deepEqual([code, stderr], [0, '']);
-    for (const verb of 'up stop reload check init status flows rules clean doctor install-service demo completion version'.split(' ')) {
+    for (const verb of 'up stop reload check init status flows rules clean doctor install-service demo completion version'.split(
+      ' ',
+    )) {
       assert.match(stdout, new RegExp(`^  ${verb}\\b`, 'm'));
     }
     assert.match(stdout, /Exit codes: 0 ok, 1 failed, 2 usage or config, 3 daemon not running, 77 no privilege/);
   });
 
   test('every verb has help with an example', async () => {
-    const verbs = 'up stop reload check init status flows rules clean doctor demo completion version'.split(' ');
+    const verbs =
+      'up stop reload check init status flows rules forward block unblock top trace clean doctor demo completion version'.split(
+        ' ',
+      );
     const said = await Promise.all(verbs.map((verb) => tungate([verb, '--help'])));
     said.forEach(({ code, stdout }, index) => {
       assert.equal(code, 0, verbs[index]);

@@ -5,7 +5,8 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, beforeEach, describe, test } from 'node:test';
-import type { Flow, Status } from '../../src/contract/api.js';
+import type { Flow, Status, TopAnswer } from '../../src/contract/api.js';
+import type { TracePacket } from '../../src/contract/mailbox.js';
 import { type Daemon, listenMetrics, listenSocket, Refused } from '../../src/control/api.js';
 import { ApiError, call, callText, NotAllowed, NotRunning } from '../../src/control/client.js';
 import type { FlowFilter } from '../../src/control/flows.js';
@@ -37,6 +38,11 @@ class Answers implements Daemon {
     addBlock: (...asked: unknown[]) => this.#note('addBlock', asked),
     removeBlock: (...asked: unknown[]) => this.#note('removeBlock', asked),
   };
+  readonly top = { look: () => ({ seconds: 1 }) as TopAnswer };
+  async trace(packet: TracePacket) {
+    this.asked = [packet];
+    return { verdict: 'forward', fate: 'send', sentence: '', steps: [] };
+  }
   readonly state = {
     limit: 5000,
     export: () => [Buffer.from('one'), Buffer.from('two')],
@@ -98,6 +104,10 @@ const front: Daemon = {
   get state() {
     return daemon.state;
   },
+  get top() {
+    return daemon.top;
+  },
+  trace: (packet) => daemon.trace(packet),
   status: () => daemon.status(),
   flows: (filter) => daemon.flows(filter),
   endFlows: (flows) => daemon.endFlows(flows),
