@@ -28,7 +28,9 @@ export class Engine {
   readonly table: FlowTable;
   readonly counters: Float64Array;
   readonly fragments: Fragments;
-  readonly closed = new ClosedQueue(CLOSED_SLOTS);
+  /** Closed flows that could give way: those whose mapping holds a port of a pool, and the others, which only hold a row. */
+  readonly closedPorts = new ClosedQueue(CLOSED_SLOTS);
+  readonly closedRows = new ClosedQueue(CLOSED_SLOTS);
   readonly sweeper: Sweeper;
   readonly rates = new HostRates();
   readonly unsolicited = new Unsolicited();

@@ -154,7 +154,10 @@ function nextKind(engine: Engine, batch: Batch, i: number, at: number, later: bo
     if (Atomics.compareExchange(rows, at + Row.KIND, before, kind) !== before) continue;
     const state = (kind >>> STATE_SHIFT) & STATE_MASK;
     const closed = tcp && (state === State.TIME_WAIT || state === State.CLOSE);
-    if (closed && state !== ((before >>> STATE_SHIFT) & STATE_MASK)) engine.closed.push(handle >>> 1, rows[at]!);
+    if (closed && state !== ((before >>> STATE_SHIFT) & STATE_MASK)) {
+      const queue = rows[at + Row.MAPPING] !== 0 ? engine.closedPorts : engine.closedRows;
+      queue.push(handle >>> 1, rows[at]!);
+    }
     return kind;
   }
 }

@@ -159,6 +159,10 @@ export class Mappings {
     return this.words[mapping * MAPPING_WORDS + MappingRow.INSIDE]!;
   }
 
+  outsideOf(mapping: number): number {
+    return this.words[mapping * MAPPING_WORDS + MappingRow.OUTSIDE]!;
+  }
+
   insidePort(mapping: number): number {
     return this.words[mapping * MAPPING_WORDS + MappingRow.PORTS]! >>> 16;
   }

@@ -43,7 +43,7 @@ test('REQ-12 a full table costs one closed flow for each new one', () => {
     for (let i = 0; i < 20; i++) closedFlow(r, A, 30_001 + i, 80);
   });
   assert.equal(rig.pass(syn(A, 40_001, OTHER, 80)).length, 1);
-  assert.equal(rig.engine.closed.length, 19);
+  assert.equal(rig.engine.closedPorts.length, 19);
   checkTable(rig.engine.table);
 });
 
@@ -54,7 +54,7 @@ test('REQ-12 freed rows that still rest cost no more closed flows', () => {
   rig.engine.table.quarantine = 2;
   rig.pass(syn(A, 40_001, OTHER, 80));
   assert.equal(rig.verdicts()['table-full'], 1);
-  assert.equal(rig.engine.closed.length, 19);
+  assert.equal(rig.engine.closedPorts.length, 19);
   rig.now += 3000;
   assert.equal(rig.pass(syn(A, 40_001, OTHER, 80)).length, 1);
   checkTable(rig.engine.table);
@@ -65,6 +65,18 @@ test('REQ-12 a UDP pool that is used up ends no closed TCP flow, from which it c
   closedFlow(rig, A, 40_000, 80);
   for (let i = 0; i < 5; i++) rig.pass(udp(B, 40_000 + i, SERVER, 9));
   assert.equal(rig.verdicts()['ports-exhausted'], 1);
-  assert.equal(rig.engine.closed.length, 1);
+  assert.equal(rig.engine.closedPorts.length, 1);
+  checkTable(rig.engine.table);
+});
+
+test('REQ-12 closed flows of forwards, which hold no port, do not stand before those that could give one', () => {
+  const rig = new Rig({ pool: [40_000, 40_003], forwards: [{ first: 80, to: A, protos: ['tcp'] }] });
+  for (let i = 0; i < 1000; i++) {
+    assert.equal(rig.pass(syn(SERVER, 2000 + i, P, 80)).length, 1);
+    rig.pass(build({ proto: 'tcp', src: A, sport: 80, dst: SERVER, dport: 2000 + i, flags: RST_ACK, ack: 1001 }));
+  }
+  for (let i = 0; i < 4; i++) closedFlow(rig, B, 40_000 + i, 80);
+  assert.equal(rig.pass(syn(C, 50_000, SERVER, 80)).length, 1);
+  assert.equal(rig.engine.closedRows.length, 1000);
   checkTable(rig.engine.table);
 });
