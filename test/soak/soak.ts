@@ -31,12 +31,14 @@ import {
   type Stage,
 } from '../netns/stage.js';
 
-const FLOWS = 16_384;
+const FLOWS = 65_536;
 const RECOVERY_SECONDS = 30;
 /** Growth that is no leak: what the allocator keeps, and tables that doubled once. */
 const MEMORY_SLACK = 1.15;
 const DESCRIPTOR_SLACK = 3;
-const CONFIG = config(`limits: { flows: ${FLOWS} }\ntimeouts: { udp: 120 }\nmetrics: { listen: 127.0.0.1:9469 }\n`);
+const CONFIG = config(
+  `limits: { flows: ${FLOWS} }\ntimeouts: { udp: 60, tcp_transitory: 60 }\nmetrics: { listen: 127.0.0.1:9469 }\n`,
+);
 
 interface Tally {
   done: number;
@@ -90,10 +92,10 @@ function startLoad({ a, b, one, two, router }: Stage): Promise<void>[] {
       }
     });
   return [
-    load('new TCP out', 20, () => a.askTcp({ to: INTERNET.one, port: 7, seconds: 2 })),
+    load('new TCP out', 30, () => a.askTcp({ to: INTERNET.one, port: 7, seconds: 2 })),
     load('new TCP in by a forward', 30, () => one.askTcp({ to: P, port: 10_007, seconds: 2 })),
     load('hairpin', 40, () => b.askTcp({ to: P, port: 10_007, seconds: 2 })),
-    load('new UDP out', 10, () => b.askUdp({ to: INTERNET.two, port: 7, seconds: 2 })),
+    load('new UDP out', 20, () => b.askUdp({ to: INTERNET.two, port: 7, seconds: 2 })),
     load('UDP in by a forward', 30, () => two.askUdp({ to: P, port: 30_042, seconds: 2 })),
     load('download 4 MB', 100, async () =>
       must((await a.download(`http://${INTERNET.one}:8080/4000000`, 25)).intact, 'torn'),
