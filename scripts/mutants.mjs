@@ -165,7 +165,10 @@ await share(copies, healthy.keys(), async (copy, test) => {
   healthy.set(test, await failedTests(copy, test));
 });
 const ill = [...healthy].flatMap(([test, failed]) => failed.map((name) => `${test}: ${name}`));
-for (const words of ill) console.log(`fails without any mutation: ${words}`);
+const tellIll = () => {
+  for (const words of ill) console.log(`fails without any mutation: ${words}`);
+};
+tellIll();
 
 const results = new Map();
 await share(copies, chosen, async (copy, mutant) => {
@@ -178,4 +181,5 @@ const survivors = [...results].filter(([, { survived }]) => survived);
 const seconds = Math.round((Date.now() - started) / 1000);
 console.log(`\n${chosen.length - survivors.length} of ${chosen.length} mutants are noticed, in ${seconds} s`);
 for (const [{ requirement, name }, { words }] of survivors) console.log(`  ${requirement} ${name}: ${words}`);
+tellIll();
 process.exit(survivors.length + ill.length > 0 ? 1 : 0);

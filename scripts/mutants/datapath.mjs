@@ -66,12 +66,19 @@ inFile('src/datapath/unsolicited.ts', 'datapath/nat');
 mutant(18, 'unsolicited SYNs are answered at once', 'const WAIT_MS = 6000;', 'const WAIT_MS = 1000;');
 mutant(18, 'a SYN that was crossed is answered too', 'if (!crossed) replyError', 'replyError');
 inFile('src/datapath/claim.ts', 'datapath/nat', 'datapath/mapping');
-mutant(12, 'closed connections keep their ports', 'port < 0 && index === Proto.TCP && tries', 'tries < 0 && tries');
+mutant(12, 'closed connections keep their ports', 'Math.min(RECLAIM_TRIES, closedPorts.length) : 0', '0 : 0');
 mutant(
   12,
   'a connection that was opened again gives way',
-  'if (!live || (state !== State.TIME_WAIT && state !== State.CLOSE)) continue;',
-  'if (!live) continue;',
+  'return state === State.TIME_WAIT || state === State.CLOSE ? row : -1;',
+  'return row;',
+);
+inFile('src/datapath/rewrite.ts', 'datapath/shortage');
+mutant(
+  12,
+  'closed flows without a port stand before those with one',
+  '? engine.closedPorts : engine.closedRows',
+  '? engine.closedPorts : engine.closedPorts',
 );
 
 inFile('src/policy/decide.ts', 'datapath/nat', 'datapath/mapping');

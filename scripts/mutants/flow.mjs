@@ -103,5 +103,5 @@ mutant(
   61,
   'a forward’s flows go on where `from` forbids them',
   'if (d.action !== Action.DNAT || d.sourceNat !== hairpin) return false;',
-  '',
+  'if (d.verdict === Verdict.FORWARD_SOURCE) return true;',
 );
