@@ -14,6 +14,7 @@ mutant(
 );
 mutant(70, 'two forwards may take one port', 'if (said.has(later)) return;', 'return;');
 inFile('src/control/compile.ts', 'control/compile');
+mutant(34, 'a rule that translates opens its hosts too', 'filter((rule) => !rule.translate)', 'filter(() => true)');
 mutant(
   8,
   'a LAN may overlap the network on the uplink’s wire',
@@ -26,6 +27,7 @@ inFile('src/control/owners.ts', 'control/compile');
 mutant(65, 'the router’s own listener is in the pool', 'tcp[listen.port] = OWNER_RESERVED', 'tcp[listen.port]!');
 
 inFile('src/host/steer-programs.ts', 'host/steer-programs');
+mutant(34, 'answers to untranslated flows are dropped', 'destinationClause(closed)', 'destinationClause(lanSubnets)');
 mutant(66, 'the uplink’s wire may speak to a LAN', 'destinationClause(lanSubnets)]', ']');
 mutant(
   10,
