@@ -164,6 +164,24 @@ const VERBS: readonly Verb[] = [
     load: () => import('./cli/top.js'),
   },
   {
+    name: 'capture',
+    summary: 'packets as they come in and as they leave, with their verdict, as pcapng',
+    details:
+      'Interface 0 is before, 1 after translation; a packet seen coming is also seen leaving. Ends with Ctrl-C or --seconds.',
+    options: [
+      ['-w, --write <file>', 'where to; "-" is standard output (default: -)'],
+      ['--address <prefix>', 'only packets from or to it'],
+      ['--port <port>', 'only TCP and UDP from or to it'],
+      ['-p, --proto <protocol>', 'tcp, udp, icmp, … or a number'],
+      ['--point <point>', 'pre, post or both (default: both)'],
+      ['--snap <bytes>', 'kept of each packet (default: all)'],
+      ['--seconds <n>', 'end after so long'],
+      ...RUNTIME_OPTIONS,
+    ],
+    example: 'tungate capture -w - --address 172.22.161.20 | tshark -r -',
+    load: () => import('./cli/capture.js'),
+  },
+  {
     name: 'trace',
     arguments: '<src[:port]> <dst[:port]> [proto]',
     summary: 'what would become of a packet, stage by stage, and which rule decides; changes nothing',

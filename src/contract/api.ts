@@ -14,6 +14,7 @@
  *   POST   /blocks            { address, seconds?, temporary? } → ChangeAnswer
  *   DELETE /blocks?address=   ChangeAnswer
  *   GET    /trace?src=&dst=&proto=&sport=&dport=   TraceAnswer: what would become of such a packet, and why
+ *   GET    /capture?address=&port=&proto=&point=&snap=   pcapng until the connection ends
  *   GET    /top               TopAnswer: the busiest inside hosts and forwards since the last look
  *   GET    /metrics           Prometheus text
  *   GET    /config            ConfigAnswer

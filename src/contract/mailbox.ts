@@ -6,6 +6,7 @@
  * (`receiveMessageOnPort`). Answers come back on the same port, which control reads as ordinary events.
  */
 import type { TraceAnswer } from './api.js';
+import type { CaptureFilter } from './capture.js';
 import type { Plan } from './plan.js';
 
 /** Int32 words of the shared mailbox, one mailbox a worker. */
@@ -50,6 +51,8 @@ export type ToWorker =
       readonly flows: Int32Array;
       readonly bytes: Float64Array;
     }
+  /** Copy what `filter` names into `ring`; null ends it. */
+  | { readonly kind: 'capture'; readonly ring: SharedArrayBuffer | null; readonly filter: CaptureFilter | null }
   /** What would become of this packet? Worker 0; changes nothing. */
   | { readonly kind: 'trace'; readonly id: number; readonly packet: TracePacket }
   | { readonly kind: 'stop' };

@@ -1,5 +1,6 @@
 /** What a request says: body and query, judged; everything that is wrong is a Refused that says what is allowed. */
 import type { IncomingMessage } from 'node:http';
+import { type CaptureFilter, Point } from '../contract/capture.js';
 import type { TracePacket } from '../contract/mailbox.js';
 import type { Prefix } from '../contract/plan.js';
 import { parseAddress, parsePrefix } from './address.js';
@@ -105,4 +106,28 @@ export function readPacket(query: URLSearchParams): TracePacket {
   if (proto === undefined) throw new Refused(400, `proto "${name}": a name (tcp, udp, icmp, gre…) or 0-255`);
   const port = (key: string) => readNumber(query, key, 0, 65_535) ?? 0;
   return { src: one('src'), dst: one('dst'), proto, sport: port('sport'), dport: port('dport') };
+}
+
+/** What a capture is to hold. */
+export function readCapture(query: URLSearchParams): CaptureFilter {
+  const point = query.get('point') ?? 'both';
+  const points = new Map([
+    ['pre', Point.PRE],
+    ['post', Point.POST],
+    ['both', Point.PRE | Point.POST],
+  ]).get(point);
+  if (points === undefined) throw new Refused(400, `point "${point}": pre, post or both`);
+  const name = query.get('proto');
+  const proto = name === null ? undefined : protocolNumber(name);
+  if (name !== null && proto === undefined)
+    throw new Refused(400, `proto "${name}": a name (tcp, udp, icmp, gre…) or 0-255`);
+  const address = readPrefix(query, 'address');
+  const port = readNumber(query, 'port', 0, 65_535);
+  return {
+    points,
+    snap: readNumber(query, 'snap', 20, 65_535) ?? 65_535,
+    ...(address && { address }),
+    ...(port !== undefined && { port }),
+    ...(proto !== undefined && { proto }),
+  };
 }

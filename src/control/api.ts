@@ -24,18 +24,21 @@ import type {
   TopAnswer,
   TraceAnswer,
 } from '../contract/api.js';
+import type { CaptureFilter } from '../contract/capture.js';
 import type { TracePacket } from '../contract/mailbox.js';
 import type { Prefix } from '../contract/plan.js';
 import {
   onlyKeys,
   readBody,
   readBytes,
+  readCapture,
   readFilter,
   readFlag,
   readNumber,
   readPacket,
   readPrefix,
 } from './api-request.js';
+import type { Sink } from './capture.js';
 import type { FlowFilter } from './flows.js';
 import { Refused } from './refused.js';
 
@@ -72,6 +75,7 @@ export interface StateAsked {
 export interface Daemon {
   readonly changes: ChangesAsked;
   readonly state: StateAsked;
+  readonly captures: { start(filter: CaptureFilter, sink: Sink): Promise<() => Promise<void>> };
   readonly top: { look(): TopAnswer };
   /** What would become of such a packet. */
   trace(packet: TracePacket): Promise<TraceAnswer>;
@@ -105,6 +109,7 @@ const ROUTES: Readonly<Record<string, Readonly<Record<string, Handler>>>> = {
     POST: addBlock,
     DELETE: removeBlock,
   },
+  '/capture': { GET: capture },
   '/top': { GET: (daemon, _, response) => sendJson(response, 200, daemon.top.look()) },
   '/trace': {
     GET: async (daemon, _, response, query) => sendJson(response, 200, await daemon.trace(readPacket(query))),
@@ -251,6 +256,21 @@ async function exportState(daemon: Daemon, _request: IncomingMessage, response: 
 
 async function importState(daemon: Daemon, request: IncomingMessage, response: ServerResponse): Promise<void> {
   sendJson(response, 200, await daemon.state.import(await readBytes(request, daemon.state.limit)));
+}
+
+async function capture(
+  daemon: Daemon,
+  request: IncomingMessage,
+  response: ServerResponse,
+  query: URLSearchParams,
+): Promise<void> {
+  const filter = readCapture(query);
+  response.setHeader('content-type', 'application/octet-stream');
+  const stop = await daemon.captures.start(filter, response);
+  // Silence is no reason to hang up.
+  request.socket.setTimeout(0);
+  response.flushHeaders();
+  response.once('close', () => void stop());
 }
 
 async function addForward(daemon: Daemon, request: IncomingMessage, response: ServerResponse): Promise<void> {

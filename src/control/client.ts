@@ -64,6 +64,35 @@ export function callBytes(socket: string, method: string, path: string, body?: u
   });
 }
 
+/** A GET whose answer comes for as long as `signal` is not aborted. Resolves when it has ended. */
+export function callStream(
+  socket: string,
+  path: string,
+  take: (bytes: Buffer) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const call = request({ socketPath: socket, path, agent: false });
+    signal.addEventListener('abort', () => {
+      resolve();
+      call.destroy();
+    });
+    call.on('error', (error: NodeJS.ErrnoException) => reject(explain(error, socket)));
+    call.on('response', (response) => {
+      const refusal: Buffer[] = [];
+      const refused = (response.statusCode ?? 0) >= 400;
+      response.on('data', (bytes: Buffer) => (refused ? refusal.push(bytes) : take(bytes)));
+      response.on('error', () => resolve());
+      response.on('end', () =>
+        refused
+          ? reject(new ApiError(response.statusCode ?? 0, readError(Buffer.concat(refusal).toString())))
+          : resolve(),
+      );
+    });
+    call.end();
+  });
+}
+
 /** One request; resolves with the body as text. */
 export async function callText(socket: string, method: string, path: string, body?: unknown): Promise<string> {
   return (await callBytes(socket, method, path, body)).toString('utf8');

@@ -10,6 +10,7 @@ import type { TracePacket } from '../contract/mailbox.js';
 import { native } from '../native.js';
 import { interfaces, poolStatus, ruleRows, traffic } from './answers.js';
 import { type Daemon as Answers, listenMetrics, listenSocket, Refused } from './api.js';
+import { Captures } from './capture.js';
 import { Changes } from './changes.js';
 import type { FlowFilter } from './flows.js';
 import { formatListen } from './listen.js';
@@ -27,6 +28,7 @@ export class Daemon implements Answers {
   readonly changes: Changes;
   readonly state: State;
   readonly top: Top;
+  readonly captures: Captures;
   readonly #router: Router;
   readonly #log: Logger;
   readonly #version: string;
@@ -45,6 +47,7 @@ export class Daemon implements Answers {
     this.changes = new Changes(router, (next) => this.#adopt(next));
     this.state = new State(router, version);
     this.top = new Top(router);
+    this.captures = new Captures(router);
     this.#router = router;
     this.#log = log;
     this.#version = version;

@@ -13,6 +13,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import type { TraceAnswer } from '../contract/api.js';
+import type { CaptureFilter } from '../contract/capture.js';
 import { Counter, counterView, newCounters } from '../contract/counters.js';
 import {
   type FromWorker,
@@ -190,6 +191,11 @@ export class WorkerSet {
       this.#seats.slice(0, 1),
     );
     return fates;
+  }
+
+  /** Each worker copies into its ring; null ends it. Workers that are started again meanwhile do not go on with it. */
+  capture(rings: readonly SharedArrayBuffer[], filter: CaptureFilter | null): void {
+    for (const seat of this.#seats) this.#send(seat, { kind: 'capture', ring: rings[seat.index] ?? null, filter });
   }
 
   /** Asks the engine what would become of a packet. */

@@ -9,7 +9,7 @@
  *   emit      emit.ts           by verdict, one native call
  *
  * Beside the way: fragment.ts and icmp.ts (packets that follow others), help.ts (control connections of helpers; expect.ts,
- * splice.ts), reply.ts (ICMP errors of our own), claim.ts (ports and rows when they run short), engine.ts (what the stages
+ * splice.ts), reply.ts (ICMP errors of our own), claim.ts (ports and rows when they run short), tap.ts (capture), engine.ts (what the stages
  * share), worker.ts (the thread that calls this for ever). A steady-state cycle allocates nothing.
  */
 import { type Batch, Ctl } from '../batch.js';
@@ -28,6 +28,7 @@ export function cycle(engine: Engine, link: Link, batch: Batch): number {
   const received = link.receive(batch);
   if (received === 0) return 0;
   walk(engine, batch, batch.ctl[Ctl.SECONDS]!);
+  if (engine.tap !== null) engine.tap.after(batch);
   emit(batch, link, engine.counters);
   return received;
 }
@@ -36,6 +37,7 @@ export function cycle(engine: Engine, link: Link, batch: Batch): number {
 export function walk(engine: Engine, batch: Batch, now: number): void {
   engine.counters[Counter.BATCHES]!++;
   parse(batch, 0, engine.counters);
+  if (engine.tap !== null) engine.tap.before(batch);
   if (match(engine.table, batch, 0, now) > 0) admit(engine, batch, 0, now);
   rewrite(engine, batch, 0, now);
 }

@@ -14,6 +14,7 @@ import { type FlowTable, NewFlow } from '../flow/table.js';
 import { TranslationLog } from '../flow/translation-log.js';
 import { Decision, Policy } from '../policy/decide.js';
 import { Help } from './help.js';
+import type { Tap } from './tap.js';
 import { Unsolicited } from './unsolicited.js';
 
 /** ICMP errors a second, and at once (RFC 1812 §4.3.2.8 asks for a limit; these are one worker's). */
@@ -39,6 +40,8 @@ export class Engine {
   plan: Plan;
   /** MTU by out interface; 0 = dormant, also for numbers that the plan does not know. */
   readonly mtus = new Int32Array(256);
+  /** Copies packets for a capture; null = nobody asked. */
+  tap: Tap | null = null;
   /** Written once a new flow. */
   readonly decision = new Decision();
   readonly newFlow = new NewFlow();

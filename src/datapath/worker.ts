@@ -23,6 +23,7 @@ import { emit } from './emit.js';
 import { Engine } from './engine.js';
 import { importFlows, importMappings } from './import.js';
 import { Redecision } from './reload.js';
+import { Tap } from './tap.js';
 import { trace } from './trace.js';
 
 const TUN_TAG = 0;
@@ -96,13 +97,13 @@ class Worker {
         // A full-speed loop looks at the clock that came with the batch, an idle one asks.
         if (idle || batch.ctl[Ctl.MILLIS] !== (millis | 0)) {
           millis = native.boottime();
-          if (millis - slice >= SLICE_MS || this.#redecision) {
+          if (millis - slice >= SLICE_MS || this.#redecision || this.#engine.sweeper.behind) {
             slice = millis;
             this.#housekeeping(Math.floor(millis / 1000));
             if (this.#engine.unsolicited.waits(millis | 0)) this.#answerUnsolicited(link, batch, millis | 0);
           }
         }
-        if (!idle || this.#redecision) continue;
+        if (!idle || this.#redecision || this.#engine.sweeper.behind) continue;
         counters[Counter.BUSY_SECONDS]! += (millis - waitedFrom) / 1000;
         native.pollerWait(this.#poller, SLICE_MS);
         waitedFrom = native.boottime();
@@ -166,6 +167,8 @@ class Worker {
       const message = got.message as ToWorker;
       if (message.kind === 'stop') this.#running = false;
       else if (message.kind === 'plan') this.#setPlan(message.plan);
+      else if (message.kind === 'capture')
+        this.#engine.tap = message.ring && message.filter ? new Tap(message.ring, message.filter) : null;
       else if (message.kind === 'trace')
         post({
           kind: 'traced',

@@ -66,7 +66,7 @@ describe('usage', () => {
 
   test('every verb has help with an example', async () => {
     const verbs =
-      'up stop reload check init status flows rules forward block unblock top trace clean doctor demo completion version'.split(
+      'up stop reload check init status flows rules forward block unblock top capture trace clean doctor demo completion version'.split(
         ' ',
       );
     const said = await Promise.all(verbs.map((verb) => tungate([verb, '--help'])));

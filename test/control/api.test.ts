@@ -38,6 +38,7 @@ class Answers implements Daemon {
     addBlock: (...asked: unknown[]) => this.#note('addBlock', asked),
     removeBlock: (...asked: unknown[]) => this.#note('removeBlock', asked),
   };
+  readonly captures = { start: async () => async () => {} };
   readonly top = { look: () => ({ seconds: 1 }) as TopAnswer };
   async trace(packet: TracePacket) {
     this.asked = [packet];
@@ -103,6 +104,9 @@ const front: Daemon = {
   },
   get state() {
     return daemon.state;
+  },
+  get captures() {
+    return daemon.captures;
   },
   get top() {
     return daemon.top;

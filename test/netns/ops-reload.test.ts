@@ -48,7 +48,9 @@ describe('reload', () => {
   };
 
   test(`REQ-61 ${FORWARDS} forwards edited ${ROUNDS} times beside ${FLOWS} flows: no packet lost, no state lost`, async (t) => {
-    await openFlows(stage.a, INTERNET.one, FLOWS);
+    // A burst may lose a few on a busy machine.
+    for (let tries = 0; tries < 5 && (await udpFlows()).size < FLOWS; tries++)
+      await openFlows(stage.a, INTERNET.one, FLOWS);
     const tcp = await Ticker.start('tcp', stage.a, stage.one, 9001, 1);
     const udp = await Ticker.start('udp', stage.a, stage.one, 9002, 1);
     const ping = stage.a.ns.spawn(['ping', '-q', '-n', '-i', '0.01', '-W', '2', INTERNET.one]);

@@ -87,7 +87,7 @@ export class Ticker {
   }
 }
 
-/** Opens `count` UDP flows from one socket of `client` to as many ports of `to`. */
+/** Opens `count` UDP flows (the same ones when called again) from one socket of `client` to as many ports of `to`. */
 export async function openFlows(client: Host, to: string, count: number): Promise<void> {
   const script = `const socket = require('node:dgram').createSocket('udp4');
     let sent = 0;
@@ -95,6 +95,6 @@ export async function openFlows(client: Host, to: string, count: number): Promis
       for (let i = 0; i < 100 && sent < ${count}; i++) socket.send('x', 30000 + sent++, '${to}');
       if (sent < ${count}) setTimeout(some, 5); else setTimeout(() => process.exit(), 100);
     };
-    socket.bind(0, some);`;
+    socket.bind(25000, some);`;
   await client.ns.must([process.execPath, '-e', script]);
 }

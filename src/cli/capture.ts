@@ -1,0 +1,44 @@
+/** `tungate capture`: the daemon's pcapng stream into a file or a pipe. */
+import { closeSync, openSync, writeSync } from 'node:fs';
+import { callStream } from '../control/client.js';
+import { CliError, Exit, type Options, pathsOf, short, talk, text } from './verb.js';
+
+const FILTERS = ['address', 'port', 'proto', 'point', 'snap'];
+
+export async function run(options: Options): Promise<undefined> {
+  const query = new URLSearchParams();
+  for (const key of FILTERS) {
+    const value = text(options, key);
+    if (value !== undefined) query.set(key, value);
+  }
+  const seconds = Number(text(options, 'seconds') ?? 0);
+  if (!(seconds >= 0 && seconds <= 86_400)) throw new CliError(Exit.USAGE, '--seconds: 1 to 86400');
+  const file = text(options, 'write') ?? '-';
+  if (file === '-' && process.stdout.isTTY)
+    throw new CliError(Exit.USAGE, 'a capture is no text: -w FILE, or pipe it into "tshark -r -"');
+  const end = new AbortController();
+  process.once('SIGINT', () => end.abort());
+  process.once('SIGTERM', () => end.abort());
+  if (seconds > 0) setTimeout(() => end.abort(), seconds * 1000).unref();
+  let fd = -1;
+  let bytes = 0;
+  try {
+    await callStream(
+      pathsOf(options).socket,
+      `/capture?${query}`,
+      (piece) => {
+        bytes += piece.length;
+        if (file === '-') process.stdout.write(piece);
+        else {
+          // Only now: a request that is refused leaves no empty file. Not everybody's to read.
+          if (fd < 0) fd = openSync(file, 'w', 0o600);
+          for (let done = 0; done < piece.length; ) done += writeSync(fd, piece, done);
+        }
+      },
+      end.signal,
+    );
+  } finally {
+    if (fd >= 0) closeSync(fd);
+  }
+  talk(`${short(bytes)}B captured`);
+}
