@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { ACK, ipv4, macOf, SYN, sendRaw, tcp, udp } from './packet.js';
-import { assertWorks, Capture, INTERNET, LAN, P, prepare, type Stage } from './stage.js';
+import { assertWorks, Capture, config, INTERNET, LAN, P, pause, prepare, repeat, type Stage } from './stage.js';
 
 describe("REQ-66 nothing from the uplink's wire reaches a LAN address directly", () => {
   let stage: Stage;
@@ -48,6 +48,35 @@ describe("REQ-66 nothing from the uplink's wire reaches a LAN address directly",
       await assertWorks(stage);
       assert.equal(await stage.daemon.stop(), 0);
     });
+
+  test('ip_forward=1, through reloads that let LAN hosts speak untranslated and not, crash, start and hand-over', async () => {
+    stage.router.ns.sysctl('net.ipv4.ip_forward=1');
+    const open = config(`nat:\n  - { to: [${INTERNET.one}/32], translate: false }\n`);
+    stage.daemon.configure(open);
+    await stage.daemon.up();
+    const router = await macOf(stage.router.ns, 'vmbr0');
+    const strays = [INTERNET.one, INTERNET.two].flatMap((src) => [
+      ipv4({ src, dst: LAN.a, proto: 6, payload: tcp(src, 5555, LAN.a, 10_007, SYN) }),
+      ipv4({ src, dst: LAN.b, proto: 17, payload: udp(src, 5555, LAN.b, 8042, 'direct') }),
+    ]);
+    const many = Array.from({ length: 200 }, () => strays).flat();
+    const arrived = await Capture.start(stage.router.ns, 'vmbr1', `tcp dst port 10007 or udp dst port 8042`);
+    const sending = repeat(() => sendRaw(stage.inet, 'wan', router, many), 0);
+    for (let round = 0; round < 4; round++) {
+      assert.equal((await stage.daemon.reload(round % 2 ? open : config())).code, 0);
+      await pause(100);
+    }
+    await stage.daemon.kill();
+    await pause(300);
+    await stage.daemon.up();
+    assert.equal((await stage.daemon.cli('stop', '--keep')).code, 0);
+    await stage.daemon.process.ended;
+    await stage.daemon.up();
+    assert.deepEqual(await arrived.stop(), []);
+    await sending.stop();
+    stage.daemon.configure(config());
+    assert.equal(await stage.daemon.stop(), 0);
+  });
 
   test('what is not for P is not sent back out of the uplink (ip_forward=0)', async () => {
     stage.router.ns.sysctl('net.ipv4.ip_forward=0');
