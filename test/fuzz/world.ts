@@ -29,6 +29,7 @@ export const ODD = ['0.0.0.0', '127.0.0.1', '255.255.255.255', '224.0.0.1', '240
 );
 
 const LANS = ['172.22.161.0/24', '10.7.0.0/24'].map(prefix);
+const DOCKER = prefix('172.17.0.0/16');
 const WITHOUT_NAT = prefix('192.168.50.0/24');
 
 export function inLan(address: number): boolean {
@@ -50,6 +51,11 @@ export function isNoNat(address: number): boolean {
 
 export function isOutside(address: number): boolean {
   return !inLan(address) && !isOurs(address);
+}
+
+/** Routed by the kernel on its own account (docker0): what is written for it is not of the engine's routing. */
+export function isKernels(address: number): boolean {
+  return (address & DOCKER.mask) === DOCKER.prefix;
 }
 
 /** Bits of a plan's number. */
