@@ -5,9 +5,10 @@
  * second, bytes a flow.
  */
 import { Batch } from '../../src/batch.js';
-import { counterView, newCounters } from '../../src/contract/counters.js';
+import { Counter, counterView, newCounters } from '../../src/contract/counters.js';
 import { Mapping } from '../../src/contract/plan.js';
 import { tableLayout } from '../../src/contract/table-layout.js';
+import { VERDICTS } from '../../src/contract/verdict.js';
 import { cycle } from '../../src/datapath/cycle.js';
 import { Engine } from '../../src/datapath/engine.js';
 import { openTable } from '../../src/flow/open.js';
@@ -68,7 +69,7 @@ function engineFor(flows: number): Engine {
 }
 
 function run(flows: number): void {
-  const engine = engineFor(Math.max(flows * 1.05, 2048) | 0);
+  const engine = engineFor(Math.max(flows * 1.05, 16_384) | 0);
   const batch = new Batch();
   const set = packets(flows);
   const link = new ReplayLink(set, { clock: () => 1_000_000 });
@@ -85,7 +86,12 @@ function run(flows: number): void {
     rates.push(n / (cpuSeconds() - from));
   }
   print(`cycle, ${flows} flows`, 'packets/s', rates);
-  if (link.sentPackets < PACKETS * ROUNDS) throw new Error(`only ${link.sentPackets} packets came out`);
+  if (link.sentPackets < PACKETS * ROUNDS) {
+    const drops = VERDICTS.map((v, id) => `${v.name} ${engine.counters[Counter.VERDICT + id]}`).filter(
+      (text) => !text.endsWith(' 0'),
+    );
+    throw new Error(`only ${link.sentPackets} packets came out: ${drops.join(', ')}`);
+  }
 }
 
 run(1000);
