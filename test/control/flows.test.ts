@@ -99,6 +99,12 @@ describe('a row of the table as a flow', () => {
     });
   });
 
+  test('a TCP state is told apart from the marks beside it (FINs seen and acknowledged)', () => {
+    const flags = RowFlag.FIN0 | RowFlag.FIN1 | RowFlag.FIN0_ACKED | RowFlag.FIN1_ACKED;
+    const flow = tableOf([{ ...SNAT_TCP, state: State.TIME_WAIT, flags }]).reader.read(0, NOW);
+    assert.equal(flow?.state, 'TIME_WAIT');
+  });
+
   test('UDP has no state; ports above 32767 stay positive', () => {
     const flow = tableOf([UDP]).reader.read(0, NOW);
     assert.equal(flow?.state, '');

@@ -154,13 +154,21 @@ describe('TCP as real programs see it', () => {
   test('REQ-20 RST and FIN outside the window end nothing and refresh nothing; the right RST ends the flow', async () => {
     const connection = await stage.a.connect({ to: INTERNET.one, port: 7 });
     const seen = portOf((await connection.say('before')).peer);
-    const blind = [0x1000_0000, 0x5000_0000, 0x9000_0000, 0xd000_0000].flatMap((seq) =>
-      [RST, RST | ACK, FIN | ACK, SYN, SYN | ACK].map((flags) => {
-        const payload = tcp(INTERNET.one, 7, P, seen, flags, seq, 0x2222_2222);
-        return ipv4({ src: INTERNET.one, dst: P, proto: 6, payload });
-      }),
-    );
-    await sendRaw(stage.inet, 'wan', wan, blind);
+    const blind = (...kinds: number[]) =>
+      [0x1000_0000, 0x5000_0000, 0x9000_0000, 0xd000_0000].flatMap((seq) =>
+        kinds.map((flags) => {
+          const payload = tcp(INTERNET.one, 7, P, seen, flags, seq, 0x2222_2222);
+          return ipv4({ src: INTERNET.one, dst: P, proto: 6, payload });
+        }),
+      );
+    // The client answers what it does not like to a FIN or SYN, which is traffic; to a RST it says nothing.
+    await pause(2100);
+    await sendRaw(stage.inet, 'wan', wan, blind(RST, RST | ACK));
+    await pause(100);
+    const idle = await flowOf(seen);
+    assert.equal(idle?.state, 'ESTABLISHED');
+    assert.ok(idle.timeout < 7439, `${idle.timeout} s left: a RST kept it alive`);
+    await sendRaw(stage.inet, 'wan', wan, blind(FIN | ACK, SYN, SYN | ACK));
     await pause(100);
     assert.equal((await flowOf(seen))?.state, 'ESTABLISHED');
     assert.equal((await connection.say('after')).text, 'after');
