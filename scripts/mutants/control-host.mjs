@@ -28,7 +28,7 @@ mutant(65, 'the router’s own listener is in the pool', 'tcp[listen.port] = OWN
 
 inFile('src/host/steer-programs.ts', 'host/steer-programs');
 mutant(34, 'answers to untranslated flows are dropped', 'destinationClause(closed)', 'destinationClause(lanSubnets)');
-mutant(66, 'the uplink’s wire may speak to a LAN', 'destinationClause(lanSubnets)]', ']');
+mutant(66, 'the uplink’s wire may speak to a LAN', 'destinationClause(closed)]', ']');
 mutant(
   10,
   'hairpin stays in the kernel',
@@ -85,7 +85,15 @@ mutant(
 
 // On the real kernel: the same kind of breakage, seen by programs outside.
 inFile('src/host/steer-programs.ts', 'netns/outside-to-lan');
-mutant(66, 'kernel: a host on the uplink’s wire reaches a LAN', 'destinationClause(lanSubnets)]', ']');
+// Two layers: what is not dropped goes to the engine, which drops it. Both must be broken.
+mutant(
+  66,
+  'kernel: a host on the uplink’s wire reaches a LAN',
+  `destinationClause(closed)]);
+    add(uplink, 'egress', 'egress-born', [quotedAddressClause(lanSubnets)]);
+    add(uplink, 'ingress', 'ingress', [claimClause(groups, true), destinationClause(lanSubnets)]);`,
+  "]);\n    add(uplink, 'ingress', 'ingress', [claimClause(groups, true)]);",
+);
 inFile('src/datapath/rewrite.ts', 'netns/icmp');
 mutant(
   43,

@@ -23,6 +23,7 @@ describe("REQ-66 nothing from the uplink's wire reaches a LAN address directly",
       await stage.daemon.up();
       // The address of a client that has flows, and one that has none; a port that is forwarded, and one that is not.
       await assertWorks(stage);
+      await pause(300); // the last ACK of what has just worked goes to client-a by right
       const arrived = await Capture.start(stage.a.ns, 'eth0', `dst host ${LAN.a} and not arp`);
       const onBridge = await Capture.start(stage.router.ns, 'vmbr1', `dst net ${LAN.subnet} and not arp`);
       const router = await macOf(stage.router.ns, 'vmbr0');
