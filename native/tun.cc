@@ -180,57 +180,7 @@ static void BatchRelease(const Napi::CallbackInfo& info) {
   *batch = Batch();
 }
 
-// -- hot: no allocation, no exception --
-
-static int32_t Receive(int fd, Batch* batch) {
-  int32_t* ctl = batch->ctl;
-  timespec now;
-  clock_gettime(CLOCK_BOOTTIME, &now);
-  ctl[kSeconds] = static_cast<int32_t>(now.tv_sec);
-  ctl[kMillis] = static_cast<int32_t>(static_cast<uint32_t>(now.tv_sec) * 1000u + static_cast<uint32_t>(now.tv_nsec / 1000000));
-
-  int32_t first = ctl[kCount];
-  int32_t used = ctl[kUsed];
-  // JavaScript owns these words; a bug there must not become a write outside of the batch.
-  if (first < 0 || used < 0 || used % 16 != 0) return -EINVAL;
-  int32_t slot = first;
-  while (slot < batch->limit_slots && used <= batch->limit_bytes - (kHeadroom + kPacketBytes)) {
-    int32_t off = used + kHeadroom;
-    ssize_t bytes = read(fd, batch->data + off - kVnetBytes, kVnetBytes + kPacketBytes);
-    if (bytes < kVnetBytes) {
-      if (bytes < 0 && errno == EINTR) continue;
-      // What was read before the error is handed out first; the next call meets the error again.
-      if (bytes < 0 && errno != EAGAIN && slot == first) return -errno;
-      break;
-    }
-    int32_t len = static_cast<int32_t>(bytes) - kVnetBytes;
-    batch->off[slot] = off;
-    batch->len[slot] = len;
-    slot++;
-    used = (off + len + 15) & ~15;
-  }
-  ctl[kCount] = slot;
-  ctl[kUsed] = used;
-  return slot - first;
-}
-
-static int32_t Transmit(int fd, const Batch* batch, int32_t n) {
-  if (n > batch->slots) n = batch->slots;
-  int32_t taken = 0;
-  for (int32_t i = 0; i < n; i++) {
-    int32_t slot = batch->list[i];
-    if (slot < 0 || slot >= batch->slots) continue;
-    int32_t off = batch->off[slot];
-    int32_t len = batch->len[slot];
-    if (off < kVnetBytes || len < 0 || off > batch->data_bytes || len > batch->data_bytes - off) continue;
-    ssize_t bytes;
-    do {
-      bytes = write(fd, batch->data + off - kVnetBytes, static_cast<size_t>(kVnetBytes + len));
-    } while (bytes < 0 && errno == EINTR);
-    if (bytes >= 0) taken++;
-  }
-  return taken;
-}
+// -- hot: no allocation, no exception; the loops are in slots.h, where the fuzzer finds them --
 
 static napi_value TunReceive(napi_env env, napi_callback_info info) {
   napi_value args[2];
