@@ -13,7 +13,7 @@
 
 export const TABLE_MAGIC = 0x544e_4754; // 'TGNT'
 /** Raised by every change of this page; a file of another version is refused and made anew. */
-export const TABLE_VERSION = 2;
+export const TABLE_VERSION = 3;
 
 /** Int32 words of the header. */
 export const Header = {
@@ -233,7 +233,7 @@ export function tableLayout(flows: number): TableLayout {
   // Indexes are at most three quarters full: two choices of 16-entry buckets do not overflow there.
   const flowBuckets = Math.ceil((flows * 2) / (BUCKET * 0.75));
   const mappingBuckets = Math.ceil(mappings / (BUCKET * 0.75));
-  const pinholes = Math.ceil(flows * 0.66);
+  const pinholes = Math.ceil(flows * 0.62);
   const hosts = Math.ceil(flows / 8);
   let at = HEADER_BYTES;
   const section = (bytes: number): number => {

@@ -115,10 +115,55 @@ const rows = [
 
 type Key = (typeof rows)[number][0];
 
-/** Verdict ids by constant name, e.g. `Verdict.NO_MAPPING`. */
-export const Verdict = Object.freeze(Object.fromEntries(rows.map((row, id) => [row[0], id]))) as Readonly<
-  Record<Key, number>
->;
+/**
+ * Verdict ids by constant name, e.g. `Verdict.NO_MAPPING`: the row's place in the table. Written out, because an object that is
+ * put together at run time is a hash table to V8, and the packet's way would look into it a dozen times (measured: half the speed).
+ */
+export const Verdict = {
+  PENDING: 0,
+  FORWARD: 1,
+  PUNT: 2,
+  REPLY: 3,
+  HELD: 4,
+  TRUNCATED: 5,
+  NOT_IPV4: 6,
+  BAD_HEADER: 7,
+  BAD_CHECKSUM: 8,
+  BAD_L4_HEADER: 9,
+  BAD_VNET_HEADER: 10,
+  BAD_ADDRESS: 11,
+  MULTICAST: 12,
+  FOREIGN_SOURCE: 13,
+  OUTSIDE_TO_LAN: 14,
+  NOT_OURS: 15,
+  NO_ROUTE: 16,
+  NO_MAPPING: 17,
+  FILTERED: 18,
+  FORWARD_SOURCE: 19,
+  PROTOCOL: 20,
+  NO_STATE: 21,
+  TCP_INVALID: 22,
+  PORTS_EXHAUSTED: 23,
+  HOST_LIMIT: 24,
+  TABLE_FULL: 25,
+  TTL_EXPIRED: 26,
+  TOO_BIG: 27,
+  ICMP_TYPE: 28,
+  ICMP_NO_FLOW: 29,
+  ICMP_EMBEDDED: 30,
+  FRAGMENT_TIMEOUT: 31,
+  FRAGMENT_LIMIT: 32,
+  FRAGMENT_INVALID: 33,
+  BATCH_FULL: 34,
+  LINK_ERROR: 35,
+  STALE: 36,
+  HELPER_SEGMENT: 37,
+  BLOCKED: 38,
+} as const satisfies Readonly<Record<Key, number>>;
+
+rows.forEach(([key], id) => {
+  if (Verdict[key] !== id) throw new Error(`verdict ${key} is row ${id}, not ${Verdict[key]}`);
+});
 
 /** The table itself; index = id. */
 export const VERDICTS: readonly VerdictRow[] = rows.map(([, name, fate, sentence]) => ({ name, fate, sentence }));
