@@ -128,7 +128,9 @@ export function tcpUpdate(
     kind = withState(kind, State.ESTABLISHED) | RowFlag.ASSURED;
     state = State.ESTABLISHED;
   }
-  if ((flags & FIN) !== 0) kind |= side === 0 ? RowFlag.FIN0 : RowFlag.FIN1;
+  // What is acknowledged already cannot hold a FIN that is new: without this, 8 MiB of the past would be as good as the window.
+  if ((flags & FIN) !== 0 && (t[yourAck] === 0 || ((end - t[yourAck]!) | 0) > 0))
+    kind |= side === 0 ? RowFlag.FIN0 : RowFlag.FIN1;
   if ((kind & (RowFlag.FIN0 | RowFlag.FIN1)) === 0) return kind;
   // A FIN is the last byte its side sends: acknowledged when the other side's ACK has reached the end.
   const yourFin = side === 0 ? RowFlag.FIN1 : RowFlag.FIN0;

@@ -145,6 +145,10 @@ const CASES: Record<string, readonly Step[]> = {
     [1, F | A, 901, 101, 'FIN_WAIT'],
   ],
   'REQ-20 a FIN of long ago closes nothing': [...OPEN, [1, F | A, 901 - 2_000_000, 101, 'ESTABLISHED']],
+  'REQ-20 a FIN of what is acknowledged already closes nothing': [
+    ...OPEN,
+    [1, F | A, 901 - 10_000, 101, 'ESTABLISHED'],
+  ],
   'REQ-19 close, side 0 first': [
     ...OPEN,
     [0, F | A, 101, 901, 'FIN_WAIT'],
