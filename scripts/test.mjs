@@ -70,7 +70,7 @@ async function runGroup(group, concurrency) {
 }
 
 try {
-  await runGroup(parallel, 3);
+  await runGroup(parallel, 2);
   await runGroup(serial, 1);
 } finally {
   rmSync(dir, { recursive: true, force: true });
