@@ -41,12 +41,12 @@ mutant(
 );
 inFile('src/datapath/admit.ts', 'datapath/icmp');
 mutant(30, 'no resources: nobody is told', 'Unreachable.ADMIN, 0', 'Unreachable.PORT, 0');
-mutant(
-  30,
-  'no resources: outsiders are told',
-  'if (engine.policy.lanOf(batch.src[i]!)) replyError',
-  'if (true) replyError',
-);
+mutant(30, 'no resources: outsiders are told', 'return policy.lanOf(sender) !== undefined &&', 'return');
+mutant(30, 'who is forbidden something is not told', '  Verdict.BLOCKED,\n  Verdict.FORWARD_SOURCE,\n', '');
+mutant(30, 'who is on the block list is spoken to', '&& !inPrefixes(plan.blocked, sender)', '');
+inFile('src/datapath/reply.ts', 'datapath/icmp');
+mutant(41, 'errors for a LAN that is away leave by the uplink', '?.out === 0) return;', '?.out === -1) return;');
+inFile('src/datapath/admit.ts', 'datapath/icmp');
 mutant(
   31,
   'a redirect is forwarded to the kernel from inside',

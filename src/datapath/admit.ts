@@ -17,6 +17,7 @@ import { lifetime } from '../flow/expiry.js';
 import { protoIndex } from '../flow/mappings.js';
 import { flowDelta } from '../flow/table.js';
 import { tcpBirth } from '../flow/tcp-state.js';
+import { inPrefixes } from '../policy/acl.js';
 import { Action } from '../policy/decide.js';
 import { Icmp, IcmpType, isIcmpReply, Unreachable } from '../wire/icmp.js';
 import { IPPROTO } from '../wire/ipv4.js';
@@ -28,11 +29,21 @@ import { Flag, NO_TUPLE, TCP_FLAGS_SHIFT } from './parse.js';
 import { replyError } from './reply.js';
 import { UNANSWERED_SECONDS } from './rewrite.js';
 
+const PROHIBITED: readonly number[] = [
+  Verdict.PORTS_EXHAUSTED,
+  Verdict.HOST_LIMIT,
+  Verdict.TABLE_FULL,
+  Verdict.BLOCKED,
+  Verdict.FORWARD_SOURCE,
+  Verdict.PROTOCOL,
+];
 /** Tries to find a port that endpoint-dependent flows, or a client with a taken source port, can share. */
 const PORT_TRIES = 64;
 /** What `insert` returns instead of a handle. */
 const TAKEN = -2;
 const DROPS = Uint8Array.from(VERDICTS, (v) => (v.fate === 'drop' ? 1 : 0));
+/** RFC 5508 REQ-8: want of resources, and what policy forbids. Whoever is refused so and is inside gets ICMP 3/13. */
+const TOLD = Uint8Array.from(VERDICTS, (_, id) => (PROHIBITED.includes(id) ? 1 : 0));
 
 /** Gives every pending slot in [from, count) that has no handle either a handle or a verdict. */
 export function admit(engine: Engine, batch: Batch, from: number, now: number): void {
@@ -342,8 +353,11 @@ function refused(engine: Engine, batch: Batch, i: number, verdict: number): void
   }
   if (verdict === Verdict.NO_ROUTE || verdict === Verdict.NOT_OURS)
     replyError(engine, batch, i, IcmpType.UNREACHABLE, Unreachable.NET, 0);
-  else if (verdict === Verdict.PORTS_EXHAUSTED || verdict === Verdict.HOST_LIMIT || verdict === Verdict.TABLE_FULL) {
-    // RFC 5508 REQ-8: no resources. Only insiders are told.
-    if (engine.policy.lanOf(batch.src[i]!)) replyError(engine, batch, i, IcmpType.UNREACHABLE, Unreachable.ADMIN, 0);
-  }
+  else if (TOLD[verdict] === 1 && mayBeTold(engine, batch.src[i]!))
+    replyError(engine, batch, i, IcmpType.UNREACHABLE, Unreachable.ADMIN, 0);
+}
+
+/** Only insiders are told why they are refused, and not one that is on the block list itself: nothing is exchanged with it. */
+function mayBeTold({ policy, plan }: Engine, sender: number): boolean {
+  return policy.lanOf(sender) !== undefined && !inPrefixes(plan.blocked, sender);
 }

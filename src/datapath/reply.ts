@@ -24,6 +24,8 @@ export function replyError(engine: Engine, batch: Batch, i: number, type: number
   const { data, view } = batch;
   const off = batch.off[i]!;
   const src = batch.src[i]!;
+  // A LAN that the kernel does not reach now: what is written for it would follow the default route out.
+  if (engine.policy.lanOf(src)?.out === 0) return;
   if (!ipv4ChecksumOk(data, view, off) || !engine.mayReply(batch.ctl[Ctl.MILLIS]!)) return;
   const quoted = Math.min(batch.len[i]!, REPLY_MAX - IPV4_BYTES - ICMP_BYTES);
   const slot = batch.append(IPV4_BYTES + ICMP_BYTES + quoted);

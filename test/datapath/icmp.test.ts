@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { Counter } from '../../src/contract/counters.js';
 import { ROW_WORDS, Row } from '../../src/contract/table-layout.js';
 import { build, dissect, fullChecksum } from '../lib-packets.js';
-import { A, B, OTHER, P, Rig, SERVER } from './rig.js';
+import { A, B, C, GATEWAY, OTHER, P, prefix, Rig, SERVER } from './rig.js';
 
 const ROUTER = '192.0.2.1';
 const SYN = 2;
@@ -128,6 +128,38 @@ test('REQ-30 no resources: insiders get ICMP 3/13, at a limited rate, and everyt
   assert.ok(rig.verdicts()['table-full']! > 0);
   rig.now += 1000;
   assert.deepEqual(rig.pass(tcp(SERVER, 1, P, 80)), [], 'nobody outside learns how full we are');
+});
+
+test('REQ-30 not allowed: insiders get ICMP 3/13 for the block list, a `from` list and other protocols; outsiders get nothing', () => {
+  const rig = new Rig({
+    forwards: [{ first: 80, to: A, from: ['198.51.100.0/24'] }],
+    change: (plan) => ({ ...plan, blocked: [prefix('192.0.2.0/24'), prefix(C)] }),
+  });
+  const gre = (src: string, dst: string) => build({ proto: 47, src, dst, payload: new Uint8Array(8) });
+  for (const [packet, verdict] of [
+    [udp(B, 5, OTHER, 9), 'blocked'],
+    [tcp(B, 5, P, 80), 'forward-source'],
+    [gre(B, SERVER), 'protocol'],
+  ] as const) {
+    const told = only(rig.pass(packet));
+    assert.deepEqual([told.src, told.dst, told.type, told.code], [GATEWAY, B, 3, 13], verdict);
+    assert.equal(rig.verdicts()[verdict], 1);
+    assert.deepEqual(told.payload, packet);
+  }
+  // Strangers, and a host of ours that is itself on the block list, learn nothing.
+  for (const packet of [tcp(OTHER, 5, P, 80), tcp('8.8.8.8', 5, P, 80), gre(SERVER, P), udp(C, 5, SERVER, 9)])
+    assert.equal(rig.pass(packet).filter((out) => dissect(out).type === 3).length, 0);
+  const flood = Array.from({ length: 1000 }, (_, n) => rig.pass(udp(B, 1000 + n, OTHER, 9)).length);
+  const errors = flood.reduce((sum, n) => sum + n);
+  assert.ok(errors >= 100 && errors <= 300, `${errors} errors in no time`);
+});
+
+test('REQ-41 nobody is told anything in a LAN that the kernel does not reach: it would leave by the uplink', () => {
+  const rig = new Rig({
+    change: (plan) => ({ ...plan, lans: plan.lans.map((lan) => ({ ...lan, out: lan.out === 3 ? 0 : lan.out })) }),
+  });
+  assert.deepEqual(rig.pass(udp(C, 5, SERVER, 9)), []);
+  assert.equal(rig.verdicts()['no-route'], 1);
 });
 
 test('REQ-31 types 0, 3, 8, 11, 12 and timestamps pass; redirects and all others never do', () => {

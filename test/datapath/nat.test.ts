@@ -87,7 +87,7 @@ test('forward with a source list: others are refused, a LAN host that is not lis
   const rig = new Rig({ forwards: [{ first: 2222, to: A, toPort: 22, from: ['198.51.100.0/24'] }] });
   assert.equal(only(rig.pass(tcp(SERVER, 1, P, 2222))).dst, A);
   assert.deepEqual(rig.pass(tcp(OTHER, 1, P, 2222)), []);
-  assert.deepEqual(rig.pass(tcp(B, 1, P, 2222)), []);
+  assert.equal(only(rig.pass(tcp(B, 1, P, 2222))).code, 13);
   assert.equal(rig.verdicts()['forward-source'], 2);
 });
 
@@ -195,7 +195,7 @@ test('forward of protocol icmp, and of every other protocol 1:1', () => {
   assert.deepEqual([pong.src, pong.icmpId], [P, 9]);
   assert.equal(only(rig.pass(build({ proto: 47, src: SERVER, dst: P, payload: Uint8Array.of(1, 2, 3, 4) }))).dst, A);
   assert.equal(only(rig.pass(build({ proto: 47, src: A, dst: SERVER, payload: Uint8Array.of(1, 2, 3, 4) }))).src, P);
-  assert.deepEqual(rig.pass(build({ proto: 47, src: B, dst: SERVER, payload: Uint8Array.of(1) })), []);
+  assert.equal(only(rig.pass(build({ proto: 47, src: B, dst: SERVER, payload: Uint8Array.of(1) }))).code, 13);
   assert.equal(rig.verdicts().protocol, 1);
 });
 

@@ -40,6 +40,8 @@ export interface Outcome {
   out: Uint8Array[];
 }
 
+/** Want of resources, or forbidden: insiders are told (RFC 5508 REQ-8). */
+const PROHIBITED = ['ports-exhausted', 'forward-source', 'protocol'];
 const FIELDS: Record<number, number> = { 1: 2, 6: 16, 17: 6 };
 const SYN = 2;
 const ACK = 0x10;
@@ -118,7 +120,7 @@ export class Twin {
   #refuse(packet: Uint8Array, p: Parsed, verdict: string, engine: readonly Uint8Array[]): Outcome {
     if (verdict === 'punt') return { verdict, out: [packet] };
     const gateway = this.#lan(p.src)?.gateway;
-    const code = verdict === 'no-route' ? 0 : verdict === 'ports-exhausted' ? 13 : -1;
+    const code = verdict === 'no-route' ? 0 : PROHIBITED.includes(verdict) ? 13 : -1;
     if (code < 0 || (verdict !== 'no-route' && gateway === undefined)) return { verdict, out: [] };
     const id = engine.length === 1 ? dissect(engine[0]!).id : 0;
     const src = gateway === undefined ? P : dotted(gateway);

@@ -42,8 +42,8 @@ describe('forwards on the real kernel', () => {
     assert.equal(await stage.two.tryAsk('tcp', { to: P, port: 2222, seconds: 1 }), 'timeout');
   });
 
-  test('`from` is matched before NAT: a LAN that is not listed is refused too', async () => {
-    assert.equal(await stage.b.tryAsk('tcp', { to: P, port: 2222, seconds: 1 }), 'timeout');
+  test('`from` is matched before NAT: a LAN that is not listed is refused too, and told so at once (REQ-30)', async () => {
+    assert.equal(await stage.b.tryAsk('tcp', { to: P, port: 2222, seconds: 1 }), 'EHOSTUNREACH');
   });
 
   test('an ICMP forward: echo to P is answered by client-b', async () => {
