@@ -5,12 +5,29 @@
 //
 // Without root everything runs inside a user namespace (see src/lab/privilege.ts), where it is root.
 // Files named *.serial.test.ts measure or need both cores: they run one at a time, after the others.
-// A skipped or todo test is a failure: what cannot run must say what it lacks.
+// A skipped or todo test is a failure: what cannot run must say what it lacks. At the end the longest files are named: those
+// that are not among the first below belong there.
 import { spawn } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PATH, root, setup } from './setup.mjs';
+
+/** The longest, in this order before all others: two at a time, the last minute should not belong to one of them alone. */
+const FIRST = [
+  'netns/fault-start',
+  'netns/nat-tcp',
+  'netns/fault-survived',
+  'netns/bad-input',
+  'netns/restore-kernel-state',
+  'netns/leaks',
+  'netns/ops-changes',
+  'cli/cli',
+  'netns/outside-to-lan',
+  'netns/continuity',
+  'control/workers',
+  'deploy/watching',
+].map((name) => join('test', `${name}.test.ts`));
 
 const words = process.argv.slice(2);
 setup('test');
@@ -22,10 +39,12 @@ if (problem) {
   process.exit(77);
 }
 
+const rank = (file) => (FIRST.includes(file) ? FIRST.indexOf(file) : FIRST.length);
 const files = readdirSync(join(root, 'test'), { recursive: true })
   .filter((file) => file.endsWith('.test.ts') && (words.length === 0 || words.some((word) => file.includes(word))))
-  .sort()
-  .map((file) => join('dist', 'test', file.replace(/\.ts$/, '.js')));
+  .map((file) => join('test', file))
+  .sort((x, y) => rank(x) - rank(y) || (x < y ? -1 : 1))
+  .map((file) => join('dist', file.replace(/\.ts$/, '.js')));
 if (files.length === 0) {
   console.error(`test: no test file matches ${words.join(' ')}`);
   process.exit(1);
@@ -34,7 +53,10 @@ const serial = files.filter((file) => file.endsWith('.serial.test.js'));
 const parallel = files.filter((file) => !serial.includes(file));
 
 const dir = mkdtempSync(join(tmpdir(), 'tungate-test-'));
-const totals = { pass: 0, fail: 0, skipped: [], failed: [] };
+const totals = { pass: 0, fail: 0, skipped: [], failed: [], seconds: {} };
+// Node reads the certificates that this names at every start, which takes longer than all the rest of the start; the tests start
+// it a thousand times, and none of them speaks TLS.
+const { NODE_EXTRA_CA_CERTS: _, ...environment } = process.env;
 let broken = false;
 
 /** One run of node --test; the report file says what became of each test. */
@@ -44,29 +66,28 @@ async function runGroup(group, concurrency) {
   const argv = [
     process.execPath,
     '--enable-source-maps',
-    '--test',
-    `--test-concurrency=${concurrency}`,
     '--test-timeout=180000', // only to stop a hang
-    '--test-reporter=spec',
-    '--test-reporter-destination=stdout',
-    `--test-reporter=${join(root, 'scripts', 'test-report.mjs')}`,
-    `--test-reporter-destination=${report}`,
+    join(root, 'scripts', 'test-run.mjs'),
+    String(concurrency),
+    report,
     ...group,
   ];
   const [file, ...args] = process.getuid() === 0 ? argv : asNamespaceRoot(argv);
   const child = spawn(file, args, {
     cwd: root,
     stdio: ['ignore', 'inherit', 'inherit'],
-    env: { ...process.env, PATH },
+    env: { ...environment, PATH },
   });
   for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal));
   const code = await new Promise((resolve) => child.once('exit', resolve));
   if (code !== 0) broken = true;
-  const seen = JSON.parse(readFileSync(report, 'utf8') || '{"pass":0,"fail":1,"skipped":[],"failed":["no report"]}');
+  const nothing = { pass: 0, fail: 1, skipped: [], failed: ['no report'], seconds: {} };
+  const seen = existsSync(report) ? JSON.parse(readFileSync(report, 'utf8')) : nothing;
   totals.pass += seen.pass;
   totals.fail += seen.fail;
   totals.skipped.push(...seen.skipped);
   totals.failed.push(...seen.failed);
+  Object.assign(totals.seconds, seen.seconds);
 }
 
 try {
@@ -75,6 +96,13 @@ try {
 } finally {
   rmSync(dir, { recursive: true, force: true });
 }
+const longest = Object.entries(totals.seconds).toSorted(([, x], [, y]) => y - x);
+console.log(
+  `longest: ${longest
+    .slice(0, 12)
+    .map(([file, seconds]) => `${file} ${Math.round(seconds)} s`)
+    .join(', ')}`,
+);
 for (const name of totals.failed) console.log(`failed: ${name}`);
 for (const name of totals.skipped) console.log(`skipped, which counts as failed: ${name}`);
 console.log(`${totals.pass} passed, ${totals.fail + totals.skipped.length} failed`);
