@@ -58,8 +58,20 @@ inFile('src/datapath/admit.ts', 'datapath/nat');
 mutant(
   33,
   'an inside host may have any number of flows',
-  'if (plan.perHostFlows > 0 &&',
-  'if (plan.perHostFlows < 0 &&',
+  'return plan.perHostFlows > 0 &&',
+  'return plan.perHostFlows < 0 &&',
+);
+mutant(
+  33,
+  'flows without NAT are not counted',
+  'const charged = f.mapping === 0 && (f.flags & RowFlag.INBOUND) === 0;',
+  'const charged = false;',
+);
+mutant(
+  33,
+  'flows of a forward’s target by its own port have no limit',
+  '  if (hasAllFlows(engine, f.src0)) return Verdict.HOST_LIMIT;\n  if (d.staticPort',
+  '  if (d.staticPort',
 );
 mutant(18, 'unsolicited SYNs are always answered', '&& syn && engine.plan.rejectUnsolicited', '&& syn');
 inFile('src/datapath/unsolicited.ts', 'datapath/nat');

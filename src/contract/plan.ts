@@ -140,7 +140,7 @@ export interface Plan {
   readonly timeouts: Timeouts;
   /** Mappings one inside host may hold, per protocol; 0 = no limit. */
   readonly perHost: number;
-  /** Flows through mappings that one inside host may have; 0 = no limit (RFC 6888 REQ-5). */
+  /** Flows that one inside host may begin, with NAT or without; 0 = no limit (RFC 6888 REQ-5). */
   readonly perHostFlows: number;
   /** New mappings a second that one inside host may make, with a second's worth at once; 0 = no limit (RFC 6888 REQ-4). */
   readonly perHostRate: number;

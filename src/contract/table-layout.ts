@@ -162,7 +162,7 @@ export const MappingKind = {
 
 /** Address-dependent filtering of mappings with more than one remote: mapping + 1, remote address, flows. */
 export const PINHOLE_WORDS = 3;
-/** Inside hosts: address, live mappings by Proto (TCP, UDP, ICMP), flows in which the host has sent. */
+/** Inside hosts: address, live mappings by Proto (TCP, UDP, ICMP), flows that the host has begun or, through a mapping, answered. */
 export const HOST_WORDS = 5;
 /** Public addresses whose ports have bitmaps; each holds 3 × 2048 words behind a line with the address and its counts (flow/port-pool.ts). */
 export const BITMAP_ADDRESSES = 16;

@@ -107,7 +107,7 @@ export const LIMITS = {
     min: 0,
     max: MAX_FLOWS,
     why: '0 = no limit; the flow table has at most 4194304 rows',
-    text: 'Flows that one inside host may have through its mappings.',
+    text: 'Flows that one inside host may begin, with NAT or without.',
   },
   per_host_rate: {
     preset: 0,

@@ -124,6 +124,7 @@ function mayBegin(flags: number, action: number): boolean {
 /** Routed without rewrite: side 1's tuple is the reverse. */
 function plain(engine: Engine): number {
   const f = engine.newFlow;
+  if (hasAllFlows(engine, f.src0)) return Verdict.HOST_LIMIT;
   f.src1 = f.dst0;
   f.dst1 = f.src0;
   f.ports1 = (f.ports0 << 16) | (f.ports0 >>> 16);
@@ -131,6 +132,11 @@ function plain(engine: Engine): number {
   f.out0 = engine.decision.out0;
   f.out1 = engine.decision.out1;
   return Verdict.PENDING;
+}
+
+/** Has an inside host as many flows as it may (REQ-33)? All that it begins count, with NAT or without. */
+function hasAllFlows({ plan, table }: Engine, host: number): boolean {
+  return plan.perHostFlows > 0 && table.mappings.flowsOfHost(host) >= plan.perHostFlows;
 }
 
 /**
@@ -146,11 +152,11 @@ function sourceNat(engine: Engine, index: number, remote: number, remotePort: nu
   f.dst1 = address;
   f.out0 = d.out0;
   f.out1 = d.out1;
+  if (hasAllFlows(engine, f.src0)) return Verdict.HOST_LIMIT;
   if (d.staticPort >= 0) {
     f.ports1 = (remotePort << 16) | d.staticPort;
     return Verdict.PENDING;
   }
-  if (plan.perHostFlows > 0 && mappings.flowsOfHost(f.src0) >= plan.perHostFlows) return Verdict.HOST_LIMIT;
   // Without ports only the host that the `all` forward names can be told apart, and it has come as the static case.
   if (index < 0) return Verdict.PROTOCOL;
   if (d.mapping === Mapping.ENDPOINT_DEPENDENT) return sharedPort(engine, index, address, remote, remotePort, x, now);
@@ -296,10 +302,16 @@ function write(engine: Engine, batch: Batch, i: number, index: number, now: numb
   const { mappings } = table;
   // What gives way below may be the last flow of the mapping that this one is about to join.
   const joins = f.mapping !== 0 && (f.flags & RowFlag.OUTBOUND) !== 0;
+  // What no mapping counts is charged to the inside host that begins it.
+  const charged = f.mapping === 0 && (f.flags & RowFlag.INBOUND) === 0;
   if (joins) mappings.pin(f.mapping - 1);
+  else if (charged && !mappings.charge(f.src0)) return Verdict.TABLE_FULL;
   const handle = insert(engine, index, now);
   if (joins) mappings.unpin(f.mapping - 1);
-  if (handle < 0) return abandon(engine, handle === TAKEN ? Verdict.PORTS_EXHAUSTED : Verdict.TABLE_FULL, now);
+  if (handle < 0) {
+    if (charged) mappings.discharge(f.src0);
+    return abandon(engine, handle === TAKEN ? Verdict.PORTS_EXHAUSTED : Verdict.TABLE_FULL, now);
+  }
   if (joins && !mappings.join(f.mapping - 1, f.dst0, f.src0)) {
     table.rows[(handle >>> 1) * ROW_WORDS + Row.KIND]! &= ~RowFlag.OUTBOUND;
     table.remove(handle >>> 1, now, 0);

@@ -209,8 +209,13 @@ function write(
   flow.rule = d.rule;
   flow.out0 = pool ? (policy.lanOf(flow.src1)?.out ?? 0) : d.out0;
   flow.out1 = d.out1;
+  const charged = mapping < 0 && !inbound;
+  if (charged && !mappings.charge(flow.src0)) return ImportFate.FULL;
   const handle = table.insert(flow, now);
-  if (handle < 0) return ImportFate.FULL;
+  if (handle < 0) {
+    if (charged) mappings.discharge(flow.src0);
+    return ImportFate.FULL;
+  }
   const row = handle >>> 1;
   for (let i = 0; i < TCP_WORDS; i++) table.tcp[row * TCP_WORDS + i] = w[at + ImportFlow.TCP + i]!;
   table.bytes[(row * ROW_WORDS + Row.BYTES0) >>> 1] = bytes[bytesAt]!;

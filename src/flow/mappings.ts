@@ -259,7 +259,25 @@ export class Mappings {
     return host < 0 ? 0 : this.hosts.words[host + 1 + proto]!;
   }
 
-  /** Flows that an inside host has through its mappings and through shared ports (RFC 6888 REQ-5). */
+  /**
+   * An inside host has begun a flow that no mapping counts (without NAT, or from its own forward's port). False when the hosts
+   * are full: refuse the flow.
+   */
+  charge(inside: number): boolean {
+    const host = this.hosts.findOrInsert(inside, 0);
+    if (host < 0) return false;
+    this.hosts.words[host + HOST_FLOWS]!++;
+    return true;
+  }
+
+  discharge(inside: number): void {
+    const host = this.hosts.find(inside, 0);
+    if (host < 0) return;
+    this.hosts.words[host + HOST_FLOWS]!--;
+    this.#leaveHost(host, -1);
+  }
+
+  /** Flows that an inside host has: all that it has begun, and those through its mappings that it has answered (RFC 6888 REQ-5). */
   flowsOfHost(inside: number): number {
     const host = this.hosts.find(inside, 0);
     return host < 0 ? 0 : this.hosts.words[host + HOST_FLOWS]!;
@@ -307,11 +325,7 @@ export class Mappings {
   leave(mapping: number, remote: number, inside: number, now: number, hold: number): void {
     const { words, pinholes } = this;
     const m = mapping * MAPPING_WORDS;
-    const host = this.hosts.find(inside, 0);
-    if (host >= 0) {
-      this.hosts.words[host + HOST_FLOWS]!--;
-      this.#leaveHost(host, -1);
-    }
+    this.discharge(inside);
     if (!this.isShared(mapping) && words[m + MappingRow.REMOTE] === 0) {
       const at = pinholes.find(mapping + 1, remote);
       if (at >= 0 && --pinholes.words[at + Pinhole.FLOWS]! <= 0) pinholes.removeAt(at);

@@ -234,10 +234,11 @@ function adoptRow(table: FlowTable, row: number): boolean {
   if (!index.insert(hash0, row * 2 + 1)) return false;
   if (index.insert(hash1, row * 2 + 2)) {
     const mapping = rows[at + Row.MAPPING]! - 1;
-    if (mapping < 0 || (kind & RowFlag.OUTBOUND) === 0) return true;
     const inbound = (kind & RowFlag.INBOUND) !== 0;
+    const inside = rows[at + (inbound ? Row.SRC1 : Row.SRC0)]!;
     const remote = rows[at + (inbound ? Row.SRC0 : Row.DST0)]!;
-    if (mappings.join(mapping, remote, rows[at + (inbound ? Row.SRC1 : Row.SRC0)]!)) return true;
+    if (mapping < 0 ? inbound || mappings.charge(inside) : (kind & RowFlag.OUTBOUND) === 0) return true;
+    if (mapping >= 0 && mappings.join(mapping, remote, inside)) return true;
     index.remove(hash1, row * 2 + 2);
   }
   index.remove(hash0, row * 2 + 1);

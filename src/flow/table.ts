@@ -296,7 +296,7 @@ export class FlowTable {
       const inbound = (kind & RowFlag.INBOUND) !== 0;
       const remote = rows[at + (inbound ? Row.SRC0 : Row.DST0)]!;
       this.mappings.leave(mapping - 1, remote, rows[at + (inbound ? Row.SRC1 : Row.SRC0)]!, now, hold);
-    }
+    } else if (mapping === 0 && (kind & RowFlag.INBOUND) === 0) this.mappings.discharge(rows[at + Row.SRC0]!);
     this.release(row, now);
     this.header[Header.LIVE_FLOWS] = this.header[Header.LIVE_FLOWS]! - 1;
     this.header[Header.CHANGES] = (this.header[Header.CHANGES]! + 1) | 0;

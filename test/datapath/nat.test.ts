@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Filtering, Mapping } from '../../src/contract/plan.js';
+import { Header } from '../../src/contract/table-layout.js';
 import { emit } from '../../src/datapath/emit.js';
 import { Redecision } from '../../src/datapath/reload.js';
+import { checkTable } from '../flow/invariants.js';
 import { build, dissect, ip, mssOption, withChecksums } from '../lib-packets.js';
 import { A, B, C, GATEWAY, makePlan, OTHER, P, Rig, SERVER } from './rig.js';
 
@@ -488,6 +490,22 @@ test('REQ-33, REQ-32 flows of one inside host, and its new mappings a second, ar
   assert.equal(only(flows.pass(udp(B, 5000, SERVER, 4))).src, P, 'others are not touched');
   flows.advance(301);
   assert.equal(only(flows.pass(udp(A, 5000, SERVER, 4))).src, P);
+
+  // Without NAT, and from the port of a forward of its own, they are as many rows as any other.
+  const own = { forwards: [{ first: 40_000, last: 40_099, to: A, protos: ['udp' as const] }] };
+  for (const remote of [C, SERVER]) {
+    const rig = new Rig({ ...own, change: (plan) => ({ ...plan, perHostFlows: 3 }) });
+    for (let n = 1; n <= 3; n++) assert.equal(only(rig.pass(udp(A, 40_000, remote, n))).dst, remote);
+    assert.equal(only(rig.pass(udp(A, 40_000, remote, 4))).code, 13);
+    assert.equal(only(rig.pass(udp(B, 40_000, remote, 4))).dst, remote, 'others are not touched');
+    // What strangers begin is not the target's doing.
+    assert.equal(only(rig.pass(udp(SERVER, 7, P, 40_050))).dst, A);
+    checkTable(rig.engine.table);
+    rig.advance(301);
+    assert.equal(rig.engine.table.header[Header.LIVE_HOSTS], remote === C ? 0 : 1, 'only B’s held mapping is left');
+    assert.equal(only(rig.pass(udp(A, 40_000, remote, 4))).dst, remote);
+    checkTable(rig.engine.table);
+  }
 
   const rate = new Rig({ change: (plan) => ({ ...plan, perHostRate: 5 }) });
   const made = () =>

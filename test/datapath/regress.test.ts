@@ -41,8 +41,8 @@ test('a flow that came in through a mapping which has ended since is not answere
 
 test('an `all` forward is no hairpin: a protocol without ports is refused by name and claims no port', () => {
   const rig = new Rig({ forwards: [{ first: 1, last: 0, to: A, protos: ['other'] }] });
-  assert.deepEqual(rig.pass(build({ proto: 47, src: B, dst: P, payload: new Uint8Array(8) })), []);
-  assert.deepEqual(rig.verdicts(), { protocol: 1 });
+  assert.equal(dissect(rig.pass(build({ proto: 47, src: B, dst: P, payload: new Uint8Array(8) }))[0]!).code, 13);
+  assert.deepEqual(rig.verdicts(), { reply: 1, protocol: 1 });
   checkTable(rig.engine.table);
 });
 

@@ -1,6 +1,6 @@
 /** Tables and flows for the tests of src/flow/. */
 import { OWNER_POOL, type Plan } from '../../src/contract/plan.js';
-import { tableLayout } from '../../src/contract/table-layout.js';
+import { RowFlag, tableLayout } from '../../src/contract/table-layout.js';
 import { openTable } from '../../src/flow/open.js';
 import { type FlowTable, flowDelta, NewFlow } from '../../src/flow/table.js';
 import { native } from '../../src/native.js';
@@ -24,10 +24,10 @@ export interface Tuples {
   ports1: number;
 }
 
-/** A row as admit would write it, without mapping. */
+/** A row as admit would write it, without mapping, begun by a stranger: no inside host is charged with it. */
 export function flowOf(t: Tuples, proto = 17, expires = 2000): NewFlow {
   const delta = flowDelta(proto, t.src0, t.dst0, t.ports0, t.src1, t.dst1, t.ports1);
-  return Object.assign(new NewFlow(), { ...t, proto, expires, delta });
+  return Object.assign(new NewFlow(), { ...t, proto, expires, delta, flags: RowFlag.INBOUND });
 }
 
 /** Routed without rewrite: side 1 is the reverse of side 0. */

@@ -110,11 +110,12 @@ function checkMappings(table: FlowTable): void {
   const flows = new Map<number, number>();
   const sent = new Map<number, number>();
   for (const row of liveRows(table)) {
-    const mapping = rows[row * ROW_WORDS + Row.MAPPING]! - 1;
-    if (mapping < 0 || (rows[row * ROW_WORDS + Row.KIND]! & RowFlag.OUTBOUND) === 0) continue;
-    flows.set(mapping, (flows.get(mapping) ?? 0) + 1);
     const at = row * ROW_WORDS;
-    const host = rows[at + ((rows[at + Row.KIND]! & RowFlag.INBOUND) !== 0 ? Row.SRC1 : Row.SRC0)]!;
+    const mapping = rows[at + Row.MAPPING]! - 1;
+    const inbound = (rows[at + Row.KIND]! & RowFlag.INBOUND) !== 0;
+    if (mapping < 0 ? inbound : (rows[at + Row.KIND]! & RowFlag.OUTBOUND) === 0) continue;
+    if (mapping >= 0) flows.set(mapping, (flows.get(mapping) ?? 0) + 1);
+    const host = rows[at + (inbound ? Row.SRC1 : Row.SRC0)]!;
     sent.set(host, (sent.get(host) ?? 0) + 1);
   }
   const hosts = new Map<number, number[]>();
