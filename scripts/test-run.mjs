@@ -31,7 +31,8 @@ function note(passed, { file, name, nesting, skip, todo, details }) {
   }
 }
 
-run({ files, concurrency: Number(atOnce) })
+// The time limit, for each file, is only there to stop a hang.
+run({ files, concurrency: Number(atOnce), timeout: 180_000 })
   .on('test:fail', () => {
     process.exitCode = 1;
   })

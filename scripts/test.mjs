@@ -66,7 +66,6 @@ async function runGroup(group, concurrency) {
   const argv = [
     process.execPath,
     '--enable-source-maps',
-    '--test-timeout=180000', // only to stop a hang
     join(root, 'scripts', 'test-run.mjs'),
     String(concurrency),
     report,
