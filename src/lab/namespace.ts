@@ -10,7 +10,7 @@
  * removes the namespaces of labs whose process is dead. The teardown is synchronous: it must work inside an 'exit' handler.
  */
 import { type ChildProcess, execFile, type SpawnOptions, spawn, spawnSync } from 'node:child_process';
-import { accessSync, constants, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { accessSync, constants, existsSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -196,6 +196,18 @@ export class Namespace {
   }
 }
 
+/** A namespace, made and furnished by one shell: a lab has half a dozen, and a test run a hundred labs. */
+const MAKE = `
+ip netns add "$1" && exec nsenter --net="$2" -- sh -c '
+ip link set lo up || exit
+exec 2>/dev/null
+cd /proc/sys/net
+# Not every kernel allows cubic in a namespace; reno always is.
+echo cubic >ipv4/tcp_congestion_control || echo reno >ipv4/tcp_congestion_control
+# Addresses of IPv6 are there at once or not at all: a state that settles seconds later cannot be compared.
+for which in all default; do echo 0 >ipv6/conf/$which/accept_dad; echo 0 >ipv6/conf/$which/router_solicitations; done
+exit 0'`;
+
 const open = new Set<Lab>();
 let handlersSet = false;
 let labs = 0;
@@ -218,16 +230,9 @@ export class Lab {
   /** A new namespace with `lo` up and cubic as congestion control (a machine's default may be one that some peers cannot bear). */
   namespace(role: string): Namespace {
     const name = `${this.#id}-${role}`;
-    mustSync(['ip', 'netns', 'add', name]);
+    mustSync(['sh', '-c', MAKE, 'sh', name, join(NETNS_DIR, name)]);
     const made = new Namespace(this, role, name);
     this.#namespaces.push(made);
-    made.ip('link set lo up');
-    // Not every kernel allows cubic in a namespace; reno always is.
-    if (!made.trySysctl('net.ipv4.tcp_congestion_control=cubic'))
-      made.trySysctl('net.ipv4.tcp_congestion_control=reno');
-    // Addresses of IPv6 are there at once or not at all: a state that settles seconds later cannot be compared.
-    made.trySysctl('net.ipv6.conf.all.accept_dad=0', 'net.ipv6.conf.default.accept_dad=0');
-    made.trySysctl('net.ipv6.conf.all.router_solicitations=0', 'net.ipv6.conf.default.router_solicitations=0');
     return made;
   }
 
@@ -255,33 +260,43 @@ export class Lab {
   closeNow(): void {
     if (!open.delete(this)) return;
     for (const each of this.#processes) each.child.kill('SIGKILL');
-    for (const each of this.#namespaces) removeNamespace(each.name);
+    removeNamespaces(this.#namespaces.map(({ name }) => name));
     rmSync(this.dir, { recursive: true, force: true });
   }
 }
 
-/** Ends the processes that are still inside (a daemon's children too: the namespace was ours alone), then unmounts it. */
-function removeNamespace(name: string): void {
-  const pids = spawnSync('ip', ['netns', 'pids', name], { env: LAB_ENV, encoding: 'utf8' }).stdout ?? '';
-  for (const pid of pids.split('\n').map(Number)) {
-    if (pid > 1 && pid !== process.pid) {
-      try {
-        process.kill(pid, 'SIGKILL');
-      } catch {
-        // it ended by itself meanwhile
-      }
+/** Ends the processes that are still inside (a daemon's children too: the namespaces were ours alone), then unmounts them. */
+function removeNamespaces(names: readonly string[]): void {
+  const inodes = new Set(names.map((name) => inode(join(NETNS_DIR, name))));
+  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+    const inside = inode(`/proc/${pid}/ns/net`);
+    if (inside === undefined || !inodes.has(inside) || Number(pid) === process.pid) continue;
+    try {
+      process.kill(Number(pid), 'SIGKILL');
+    } catch {
+      // it ended by itself meanwhile
     }
   }
-  spawnSync('ip', ['netns', 'del', name], { env: LAB_ENV });
+  const lines = names.map((name) => `netns del ${name}\n`).join('');
+  spawnSync('ip', ['-force', '-batch', '-'], { env: LAB_ENV, input: lines });
+}
+
+function inode(file: string): number | undefined {
+  try {
+    return statSync(file).ino;
+  } catch {
+    return undefined; // gone, or another user's
+  }
 }
 
 /** Removes what labs left whose process was killed with SIGKILL. */
 function sweep(): void {
   const names = existsSync(NETNS_DIR) ? readdirSync(NETNS_DIR) : [];
-  for (const name of names) {
+  const dead = names.filter((name) => {
     const pid = new RegExp(`^${PREFIX}-(\\d+)-\\d+-`).exec(name)?.[1];
-    if (pid && !existsSync(`/proc/${pid}`)) removeNamespace(name);
-  }
+    return pid && !existsSync(`/proc/${pid}`);
+  });
+  if (dead.length > 0) removeNamespaces(dead);
   for (const root of new Set([sharedMemory() ?? tmpdir(), tmpdir()])) {
     for (const name of readdirSync(root)) {
       const pid = new RegExp(`^${PREFIX}-lab-(\\d+)-`).exec(name)?.[1];

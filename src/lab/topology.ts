@@ -54,6 +54,14 @@ function build(lab: Lab, withThird: boolean): Topology {
   const b = lab.namespace('client-b');
   const one = lab.namespace('host-1');
   const two = lab.namespace('host-2');
+  // Their agents start while the wires are laid.
+  const hosts = {
+    router: new Host(router, P),
+    a: new Host(a, LAN.a),
+    b: new Host(b, LAN.b),
+    one: new Host(one, INTERNET.one),
+    two: new Host(two, INTERNET.two),
+  };
 
   // The router as an administrator would have set it up: two bridges, nothing else.
   router.ip(
@@ -99,16 +107,7 @@ function build(lab: Lab, withThird: boolean): Topology {
     third = new Host(stranger, THIRD.host);
   }
 
-  return {
-    lab,
-    router: new Host(router, P),
-    a: new Host(a, LAN.a),
-    b: new Host(b, LAN.b),
-    one: new Host(one, INTERNET.one),
-    two: new Host(two, INTERNET.two),
-    inet,
-    third,
-  };
+  return { lab, ...hosts, inet, third };
 }
 
 /** Gives a namespace whose eth0 exists an address in a /24 and a default route. */
