@@ -63,6 +63,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   ExportNetlink(env, exports);
   ExportChecksum(env, exports);
   ExportNotify(env, exports);
+  ExportCrypto(env, exports);
   return exports;
 }
 

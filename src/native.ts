@@ -107,6 +107,54 @@ export interface Native {
   // -- notify.cc --
   /** One datagram to the unix socket `path` ("@name" = abstract), the descriptors `fds` with it. Never waits: EAGAIN when the reader is slow. */
   notifySend(path: string, text: string, fds: readonly number[]): void;
+
+  // -- crypto.cc: through the OpenSSL inside the Node binary --
+  /** Name of what this Node's OpenSSL lacks; empty when the calls below work. blake2s works always. */
+  readonly cryptoMissing: string;
+  /** BLAKE2s (RFC 7693) of bytes[off…off+len), keyed or not; `out` has the wanted length (1 to 32). */
+  blake2s(out: Uint8Array, key: Uint8Array | null, bytes: Uint8Array, off: number, len: number): void;
+  /** X25519 (RFC 7748): the public key of `secret`, or with `other` the shared secret. False: refused, `other` has a low order. */
+  x25519(out: Uint8Array, secret: Uint8Array, other: Uint8Array | null): boolean;
+  /** ChaCha20-Poly1305 (RFC 8439) in place on bytes[off…off+len); the tag is written behind. */
+  aeadSeal(
+    key: Uint8Array,
+    nonce: Uint8Array,
+    bytes: Uint8Array,
+    off: number,
+    len: number,
+    ad: Uint8Array | null,
+  ): boolean;
+  /** The other way, `len` without the tag. False: forged; the bytes are rubbish then. */
+  aeadOpen(
+    key: Uint8Array,
+    nonce: Uint8Array,
+    bytes: Uint8Array,
+    off: number,
+    len: number,
+    ad: Uint8Array | null,
+  ): boolean;
+  /** Overwrites the copies of the last keys that the cipher contexts of this thread hold. */
+  aeadForget(): void;
+  /** Makes the columns of link/wireguard/columns.ts known (keeps references); ids belong to the thread. */
+  cryptoRegister(
+    data: Uint8Array,
+    source: Uint8Array,
+    from: Int32Array,
+    off: Int32Array,
+    len: Int32Array,
+    pad: Int32Array,
+    key: Int32Array,
+    lo: Int32Array,
+    hi: Int32Array,
+    receiver: Int32Array,
+  ): number;
+  cryptoRelease(columns: number): void;
+  /**
+   * Makes n WireGuard transport messages, or opens them; see columns.ts for who reads and writes what. `keys`: 32 bytes a slot.
+   * Returns how many succeeded, −1 for arguments that are not registered columns and keys. Never throws.
+   */
+  aeadSealBatch(columns: number, n: number, keys: Uint8Array): number;
+  aeadOpenBatch(columns: number, n: number, keys: Uint8Array): number;
 }
 
 const require = createRequire(import.meta.url);

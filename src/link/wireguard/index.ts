@@ -1,0 +1,8 @@
+/** WireGuard: the protocol core, its text protocol for wg(8), and wg-quick's files. */
+export { type AllowedIp, AllowedIps, formatAllowedIp, parseAllowedIp } from './allowed-ips.js';
+export { Columns } from './columns.js';
+export { clamp, cryptoProblem, publicKeyOf } from './crypto.js';
+export { Device, type DeviceOptions, innerMtu, keyText } from './device.js';
+export { ENDPOINT_WORDS, Ep, formatEndpoint, parseEndpoint } from './endpoint.js';
+export { FIRST_DROP, OUTCOMES, Outcome } from './outcome.js';
+export { type Peer, Stat } from './peer.js';
