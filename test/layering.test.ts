@@ -45,13 +45,15 @@ const RULES: Readonly<Record<string, readonly string[]>> = {
     'main.ts',
     'control/index.ts',
     'control/client.ts',
+    'control/defaults.ts',
     'control/files.ts',
     'control/offline.ts',
     'control/runtime-dir.ts',
     'control/version.ts',
     'host/index.ts',
   ],
-  'cli.ts': ['contract', 'cli'],
+  // The verbs; and a thread that begins to load before them.
+  'cli.ts': ['contract', 'cli', 'control/park.ts'],
 };
 
 interface Edge {

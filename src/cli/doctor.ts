@@ -4,10 +4,10 @@ import { DEFAULT_CONFIG_PATH, formatError } from '../control/index.js';
 import { doctor } from '../control/offline.js';
 import { CliError, colours, Exit, type Options, print, printJson, talk, text } from './verb.js';
 
-export function run(options: Options): number {
+export async function run(options: Options): Promise<number> {
   const named = text(options, 'config');
   const file = named ?? (existsSync(DEFAULT_CONFIG_PATH) ? DEFAULT_CONFIG_PATH : undefined);
-  const { errors, checks } = doctor(file);
+  const { errors, checks } = await doctor(file);
   if (errors.length > 0) throw new CliError(Exit.USAGE, `${file}: the config has errors`, errors.map(formatError));
   const bad = checks.filter(({ status }) => status === 'fail').length;
   if (options.json) printJson(checks);

@@ -5,7 +5,7 @@ import { ownerOf } from '../control/runtime-dir.js';
 import { CliError, Exit, type Options, pathsOf, talk } from './verb.js';
 
 const STOP_MS = 30_000;
-const LOOK_MS = 20;
+const LOOK_MS = 5;
 
 export async function run(options: Options): Promise<undefined> {
   const paths = pathsOf(options);

@@ -1,5 +1,5 @@
 /** `tungate up`: the daemon itself, in the foreground. */
-import { DEFAULT_CONFIG_PATH } from '../control/index.js';
+import { DEFAULT_CONFIG_PATH } from '../control/defaults.js';
 import { runDaemon } from '../main.js';
 import { type Options, pathsOf, text } from './verb.js';
 

@@ -1,5 +1,5 @@
 /**
- * What all verbs share: how a verb looks to the table in cli.ts, how it ends, how it prints.
+ * What all verbs share: how a verb looks to the table in program.ts, how it ends, how it prints.
  *
  * Data goes to stdout, talk to stderr. Exit codes: 0 ok, 1 failed, 2 usage or config, 3 the daemon is not running,
  * 77 no privilege.

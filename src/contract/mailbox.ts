@@ -80,7 +80,7 @@ export type FromWorker =
   /** The link went away (device deleted); control opens it again and sends a fresh worker. */
   | { readonly kind: 'link-lost'; readonly message: string };
 
-/** Handed to a worker at birth, as workerData. Descriptors belong to the process; control closes them. */
+/** The first message to a worker, which waits for it. Descriptors belong to the process; control closes them. */
 export interface WorkerInit {
   readonly index: number;
   /** How many workers share the table. */

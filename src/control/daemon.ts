@@ -61,9 +61,12 @@ export class Daemon implements Answers {
     this.#watchFiles(this.#router.config);
   }
 
+  /** Once is enough: by the second time the socket may be that of the next router. */
   async close(): Promise<void> {
     this.#watch?.close();
-    await Promise.all([this.#closeMetrics?.(), this.#closeSocket?.()]);
+    const [metrics, socket] = [this.#closeMetrics, this.#closeSocket];
+    this.#closeMetrics = this.#closeSocket = null;
+    await Promise.all([metrics?.(), socket?.()]);
   }
 
   async #listenMetrics(config: Config): Promise<void> {

@@ -8,6 +8,7 @@
  * Overlays are for programs: a tool that owns a file of its own need not edit somebody else's. `conf.d/90-tungate.yaml` is
  * the one that the router writes itself (`tungate forward`, `tungate block`).
  */
+import { createHash } from 'node:crypto';
 import {
   closeSync,
   fchmodSync,
@@ -61,6 +62,16 @@ export function overlayFiles(
 
 export function isThere(file: string): boolean {
   return statSync(file, { throwIfNoEntry: false }) !== undefined;
+}
+
+/** Tells one content of all files that a load would read from another. */
+export function configDigest(main: string, temporary?: string): string {
+  const hash = createHash('sha256');
+  for (const file of [main, ...overlayFiles(main, temporary)]) {
+    const text = readText(file);
+    hash.update(`${file}\0${typeof text === 'string' ? text : text.unreadable}\0`);
+  }
+  return hash.digest('hex');
 }
 
 /** The text of a file, or why there is none. */

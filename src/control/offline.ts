@@ -21,15 +21,14 @@ export function check(file: string): CheckResult {
 }
 
 /** Checks the host, and where `file` is given (and free of errors) what it needs for that config. */
-export function doctor(file: string | undefined): {
-  readonly errors: readonly ConfigError[];
-  readonly checks: readonly Check[];
-} {
+export async function doctor(
+  file: string | undefined,
+): Promise<{ readonly errors: readonly ConfigError[]; readonly checks: readonly Check[] }> {
   const world = hostWorld();
   const result = file === undefined ? undefined : loadConfig(file);
-  if (!result || 'errors' in result) return { errors: result?.errors ?? [], checks: preflight(undefined, world) };
+  if (!result || 'errors' in result) return { errors: result?.errors ?? [], checks: await preflight(undefined, world) };
   const compiled = compile(result.config, world);
-  const checks = preflight({ tun: result.config.tun.name, ...compiled }, world);
+  const checks = await preflight({ tun: result.config.tun.name, ...compiled }, world);
   const overlaps = compiled.fatal.map(
     (detail): Check => ({ name: 'config', status: 'fail', detail, remedy: '', blocks: true }),
   );
@@ -50,8 +49,8 @@ export function clean(paths: RuntimePaths): UndoReport {
   const journal = existsSync(paths.dir) ? Journal.load(paths.undo) : undefined;
   const report = journal?.undoAll() ?? { undone: [], gone: [], left: [], failed: [] };
   if (report.failed.length > 0) return report;
-  const { flows, socket, pid, undo, memory, temporary } = paths;
-  for (const file of [flows, socket, pid, undo, memory, temporary]) rmSync(file, { force: true });
+  const { flows, socket, pid, undo, memory, plan, temporary } = paths;
+  for (const file of [flows, socket, pid, undo, memory, plan, temporary]) rmSync(file, { force: true });
   try {
     rmdirSync(paths.dir);
   } catch {

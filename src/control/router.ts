@@ -21,29 +21,11 @@
 import { rmSync, statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { isDeepStrictEqual } from 'node:util';
+import type { Worker } from 'node:worker_threads';
 import type { ChangeAnswer, Phase, ReloadAnswer } from '../contract/api.js';
-import type { Steering } from '../contract/steering.js';
 import { tableLayout } from '../contract/table-layout.js';
 import type { World } from '../contract/world.js';
-import {
-  applySteering,
-  Journal,
-  Netlink,
-  readWorld,
-  removeSteering,
-  reservePorts,
-  type SteeringWatch,
-  setTunAddresses,
-  setupTun,
-  type Tun,
-  verifySteering,
-  verifyTun,
-  type WorldWatch,
-  watchSteering,
-  watchWorld,
-} from '../host/index.js';
 import { native } from '../native.js';
-import { formatAddress } from './address.js';
 import { planDifference } from './answers.js';
 import { Refused } from './api.js';
 import { activeBlocks, nextBlockEnd } from './blocks.js';
@@ -51,13 +33,15 @@ import { compile } from './compile.js';
 import type { Compiled } from './compiled.js';
 import { loadConfig } from './config.js';
 import { laterChanges, sameMeaning } from './config-change.js';
+import type { Log } from './early-log.js';
 import { type Edit, Overlay } from './edit.js';
 import { formatError } from './errors.js';
 import { replaceFile } from './files.js';
 import { TableReader } from './flows.js';
-import type { Logger } from './log.js';
+import { KernelHold } from './kernel-hold.js';
 import { readMemory, writeMemory } from './memory.js';
 import type { Config, ConfigError } from './model.js';
+import { forgetPlan, letGo, type Resumed, writePlan } from './resume.js';
 import type { RuntimePaths } from './runtime-dir.js';
 import { type Swapped, WorkerSet } from './workers.js';
 
@@ -81,15 +65,25 @@ export type Adopt = (next: Config) => Promise<void>;
 export interface RouterOptions {
   readonly paths: RuntimePaths;
   readonly config: Config;
-  readonly log: Logger;
+  readonly log: Log;
   /** Keeps the TUN's queues from one run to the next, where somebody does. */
   readonly fdStore?: FdStore;
+  /** A thread that has loaded its program already. */
+  readonly parked?: Worker;
+  /** A data plane that runs since before the config was read; then `parked` is part of it. */
+  readonly resumed?: Resumed | null;
 }
 
 export interface FdStore {
-  readonly storedTunFds: readonly number[];
+  /** Queues that were kept; they are the caller's from now on. */
+  takeTunFds(): readonly number[];
   /** Called with the queues of each TUN that is made, and with none when there is none to keep. */
   storeTunFds(fds: readonly number[]): void;
+}
+
+/** One queue and one worker; a processor is left for everybody else. */
+export function queuesFor({ workers }: Config): number {
+  return workers || Math.max(1, availableParallelism() - 1);
 }
 
 export class Router {
@@ -99,41 +93,31 @@ export class Router {
   lastReload: { at: number; errors: readonly string[] };
   table: TableReader | null = null;
   readonly paths: RuntimePaths;
-  #compiled!: Compiled;
-  #world!: World;
+  #compiled: Compiled;
+  #world: World;
   #workers: WorkerSet | null = null;
-  #tun: Tun | null = null;
-  #steering: Steering | null = null;
-  #watch: WorldWatch | null = null;
-  #steeringWatch: SteeringWatch | null = null;
   #timer: NodeJS.Timeout | undefined;
   #retry: NodeJS.Timeout | undefined;
   #blockEnd: NodeJS.Timeout | undefined;
   #queue: Promise<unknown> = Promise.resolve();
   #notes: string[] = [];
   #trouble = '';
-  readonly #log: Logger;
-  readonly #fdStore: FdStore | undefined;
-  readonly #nl: Netlink;
-  readonly #journal: Journal;
+  readonly #options: RouterOptions;
+  readonly #log: Log;
+  readonly #hold: KernelHold;
 
   /** Opens the journal and looks at the host; changes nothing. */
   constructor(options: RouterOptions) {
-    this.paths = options.paths;
-    this.config = options.config;
-    this.#log = options.log;
-    this.#fdStore = options.fdStore;
+    const { paths, config, log, resumed } = options;
+    this.#options = options;
+    this.paths = paths;
+    this.config = config;
+    this.#log = log;
     this.lastReload = { at: this.loadedAt, errors: [] };
-    this.#nl = new Netlink();
-    this.#journal = new Journal(this.paths.undo);
-    this.#world = readWorld(this.#nl);
-    const memory = this.adopts ? readMemory(this.paths.memory) : null;
-    this.#compiled = compile(activeBlocks(this.config), this.#world, memory ? { memory } : undefined);
-  }
-
-  /** True when an earlier run left its TUN and steering here. */
-  get adopts(): boolean {
-    return this.#journal.changes.length > 0;
+    this.#hold = resumed?.hold ?? new KernelHold(paths.undo, log);
+    this.#world = this.#hold.readWorld();
+    const memory = this.#hold.adopts ? readMemory(paths.memory) : null;
+    this.#compiled = compile(activeBlocks(config), this.#world, memory ? { memory } : undefined);
   }
 
   get compiled(): Compiled {
@@ -159,6 +143,12 @@ export class Router {
 
   // ---- Start.
 
+  /** Instead of a start: leaves everything as the last run left it. */
+  async letGo(): Promise<void> {
+    if (this.#options.resumed) await letGo(this.#options.resumed);
+    else this.#hold.close();
+  }
+
   /** Returns when packets flow. On any error everything is put back. */
   start(): Promise<void> {
     return this.#exclusive(async () => {
@@ -173,47 +163,62 @@ export class Router {
   }
 
   async #start(): Promise<void> {
-    const compiled = this.#compiled;
-    if (this.adopts) this.#log.info('an earlier run left its TUN and steering here; going on with them');
-    const queues = this.config.workers || Math.max(1, availableParallelism() - 1);
-    this.#tun = setupTun(
-      this.#nl,
-      {
-        name: this.config.tun.name,
-        queues,
-        addresses: this.#keptAddresses(),
-        stored: this.#fdStore?.storedTunFds ?? [],
-      },
-      this.#journal,
-    );
-    this.#fdStore?.storeTunFds(this.#tun.fds);
-    this.#workers = new WorkerSet({
-      tunFds: this.#tun.fds,
-      tableFile: this.paths.flows,
-      flows: this.config.limits.flows,
-      plan: compiled.plan,
-      log: this.#log,
-      onLinkLost: (message) => this.#linkLost(message),
-    });
-    writeMemory(this.paths.memory, this.#compiled.memory);
+    if (this.#hold.adopts) this.#log.info('an earlier run left its TUN and steering here; going on with them');
+    if (this.#options.resumed) await this.#join(this.#options.resumed);
+    else await this.#startWorkers();
     const layout = tableLayout(this.config.limits.flows);
-    this.#dropOtherTable(layout.bytes);
-    await this.#workers.start();
     this.table = new TableReader(native.mapFile(this.paths.flows, layout.bytes).buffer, layout);
-    reservePorts(compiled.reservedPorts, this.#journal);
-    this.#steer();
-    setTunAddresses(this.#nl, this.#tun, compiled.tunAddresses, this.#journal);
-    this.#watch = watchWorld(
-      (world) => void this.#worldChanged(world),
-      (error) => this.#log.error({ err: error }, "cannot read the kernel's tables"),
-      this.#world,
-    );
-    this.#steeringWatch = watchSteering(() => void this.#verify());
+    this.#hold.reserve(this.#compiled);
+    this.#hold.steer(this.#compiled, true);
+    this.#hold.watch(this.#world, {
+      worldChanged: (world) => void this.#worldChanged(world),
+      worldUnreadable: (error) => this.#log.error({ err: error }, "cannot read the kernel's tables"),
+      steeringTouched: () => void this.#verify(),
+    });
     this.#timer = setInterval(() => void this.#verify(), VERIFY_MS);
     this.#timer.unref();
     this.#awaitBlockEnd();
+    this.#remember();
     this.phase = 'ready';
     for (const problem of this.problems) this.#log.warn(problem);
+  }
+
+  async #startWorkers(): Promise<void> {
+    const { config, paths } = this;
+    const { fdStore, parked } = this.#options;
+    const { plan, tunAddresses, memory } = this.#compiled;
+    const { fds } = this.#hold.openTun(config.tun.name, queuesFor(config), tunAddresses, fdStore?.takeTunFds());
+    fdStore?.storeTunFds(fds);
+    this.#workers = new WorkerSet({
+      tunFds: fds,
+      tableFile: paths.flows,
+      flows: config.limits.flows,
+      plan,
+      log: this.#log,
+      parked,
+      onLinkLost: (message) => void this.#linkLost(message),
+    });
+    writeMemory(paths.memory, memory);
+    this.#dropOtherTable(tableLayout(config.limits.flows).bytes);
+    await this.#workers.start();
+  }
+
+  /** Packets flow already, by the last run's plan: what the config and the host say now is brought to it as a change is. */
+  async #join({ record, workers, started }: Resumed): Promise<void> {
+    this.#workers = workers;
+    workers.onLinkLost = (message) => void this.#linkLost(message);
+    this.#options.fdStore?.storeTunFds(this.#hold.tun!.fds);
+    await started;
+    const { memory } = this.#compiled;
+    const plan = { ...this.#compiled.plan, generation: record.plan.generation };
+    if (isDeepStrictEqual(plan, record.plan)) {
+      const generation = plan.generation;
+      this.#compiled = { ...this.#compiled, plan, memory: { ...memory, generation } };
+      return;
+    }
+    writeMemory(this.paths.memory, memory);
+    this.#hold.reserve(this.#compiled);
+    await workers.setPlan(this.#compiled.plan);
   }
 
   /** A table for another number of flows cannot be taken over; as a file it would keep its memory. */
@@ -224,21 +229,21 @@ export class Router {
     rmSync(this.paths.flows);
   }
 
-  /** Addresses that the TUN holds from the earlier run and is to hold on: they must not vanish for a moment. */
-  #keptAddresses(): number[] {
-    const held = this.#journal.changes.flatMap((change) => (change.kind === 'address' ? [change.address] : []));
-    return this.#compiled.tunAddresses.filter((address) => held.includes(formatAddress(address)));
-  }
-
-  #steer(): void {
-    const steering = { ...this.#compiled.steering, tun: this.#tun!.index };
-    const report = applySteering(this.#nl, steering, this.#journal);
-    this.#steering = steering;
-    for (const [word, lines] of Object.entries(report) as [string, readonly string[]][]) {
-      for (const line of lines) this.#log.debug(`steering: ${word}: ${line}`);
+  /** For a next start that goes on at once (resume.ts). One that is to differ from this run must not. */
+  #remember(): void {
+    const { paths, config } = this;
+    const { tun } = this.#hold;
+    const { plan, tunAddresses } = this.#compiled;
+    try {
+      if (this.#notes.length > 0 || !tun) {
+        forgetPlan(paths);
+        return;
+      }
+      const { flows } = config.limits;
+      writePlan(paths, config.file, { tun: tun.name, queues: tun.fds.length, flows, tunAddresses, plan });
+    } catch (error) {
+      this.#log.debug({ err: error }, 'cannot note the plan; a start after a crash will take longer');
     }
-    if (report.vanished.length > 0)
-      throw new Error(`${report.vanished.join(', ')} vanished while its filters were set`);
   }
 
   // ---- Change.
@@ -297,7 +302,7 @@ export class Router {
   }
 
   async #take(config: Config, adopt: Adopt): Promise<ReloadAnswer> {
-    const world = readWorld(this.#nl);
+    const world = this.#hold.readWorld();
     const next = compile(activeBlocks(config), world, this.#compiled);
     if (next.fatal.length > 0) throw new Refused(422, `${config.file}: does not fit this host`, next.fatal);
     await adopt(config);
@@ -315,6 +320,7 @@ export class Router {
       this.#again();
       throw error;
     });
+    this.#remember();
     for (const note of this.#notes) this.#log.warn(note);
     const { generation } = this.#compiled.plan;
     return { generation, changed: generation !== before || !same, ...applied, problems: this.problems };
@@ -324,8 +330,10 @@ export class Router {
     return this.#exclusive(async () => {
       if (this.phase !== 'ready') return;
       const before = this.problems;
+      const { generation } = this.#compiled.plan;
       try {
         await this.#apply(world, why);
+        if (this.#compiled.plan.generation !== generation) this.#remember();
         this.#trouble = '';
       } catch (error) {
         this.#trouble = (error as Error).message;
@@ -345,7 +353,7 @@ export class Router {
   #again(): void {
     clearTimeout(this.#retry);
     this.#retry = setTimeout(() => {
-      if (this.#tun) void this.#worldChanged(readWorld(this.#nl));
+      if (this.#hold.tun) void this.#worldChanged(this.#hold.readWorld());
       else void this.#linkLost('there is no TUN device');
     }, RETRY_MS);
     this.#retry.unref();
@@ -359,15 +367,14 @@ export class Router {
     const difference = samePlan ? '' : planDifference(before.plan, next.plan);
     let { flows } = NOTHING;
     this.#world = world;
-    reservePorts(next.reservedPorts, this.#journal);
+    this.#hold.reserve(next);
     if (samePlan) this.#compiled = { ...next, plan: before.plan, memory: before.memory };
     else {
       writeMemory(this.paths.memory, next.memory); // first: it may fail, and then nothing has changed
       this.#compiled = next;
       flows = await this.#workers!.setPlan(next.plan);
     }
-    if (!isDeepStrictEqual({ ...next.steering, tun: this.#tun!.index }, this.#steering)) this.#steer();
-    setTunAddresses(this.#nl, this.#tun!, next.tunAddresses, this.#journal);
+    this.#hold.steer(next);
     this.#awaitBlockEnd();
     if (!samePlan) {
       const { stayed, moved, ended } = flows;
@@ -388,17 +395,12 @@ export class Router {
     this.#blockEnd.unref();
   }
 
-  /** Puts back what somebody else took away (a `tc qdisc del` by hand, a network manager, a write to ip_forward). */
+  /** Puts back what somebody else took away. */
   #verify(): Promise<void> {
     return this.#exclusive(async () => {
-      if (this.phase !== 'ready' || !this.#tun || !this.#steering) return;
+      if (this.phase !== 'ready') return;
       try {
-        const changed = verifyTun(this.#nl, this.#tun, this.#journal);
-        if (changed.length > 0) this.#log.warn(`somebody changed the TUN; putting it back: ${changed.join('; ')}`);
-        const missing = verifySteering(this.#nl, this.#steering, this.#journal);
-        if (missing.length === 0) return;
-        this.#log.warn(`somebody changed the steering; putting it back: ${missing.join('; ')}`);
-        this.#steer();
+        this.#hold.verify();
       } catch (error) {
         this.#log.error({ err: error }, 'cannot check TUN and steering');
       }
@@ -409,22 +411,21 @@ export class Router {
   #linkLost(message: string): Promise<void> {
     return this.#exclusive(async () => {
       if (this.phase !== 'ready') return;
-      this.#log.error(`${message}; making ${this.config.tun.name} again`);
+      const { name } = this.config.tun;
+      this.#log.error(`${message}; making ${name} again`);
       try {
         await this.#workers!.stop();
-        this.#closeTun();
-        const queues = this.#workers!.size;
-        this.#tun = setupTun(this.#nl, { name: this.config.tun.name, queues, addresses: [] }, this.#journal);
-        this.#fdStore?.storeTunFds(this.#tun.fds);
-        await this.#workers!.start(this.#tun.fds);
-        this.#steer();
-        setTunAddresses(this.#nl, this.#tun, this.#compiled.tunAddresses, this.#journal);
+        this.#hold.closeTun();
+        const { fds } = this.#hold.openTun(name, this.#workers!.size, []);
+        this.#options.fdStore?.storeTunFds(fds);
+        await this.#workers!.start(fds);
+        this.#hold.steer(this.#compiled, true);
         this.#trouble = '';
-        this.#log.info(`${this.config.tun.name} is back; flows are kept`);
+        this.#log.info(`${name} is back; flows are kept`);
       } catch (error) {
         this.#trouble = (error as Error).message;
-        this.#closeTun();
-        this.#log.error({ err: error }, `cannot make ${this.config.tun.name} again; trying in ${RETRY_MS / 1000} s`);
+        this.#hold.closeTun();
+        this.#log.error({ err: error }, `cannot make ${name} again; trying in ${RETRY_MS / 1000} s`);
         this.#again();
       }
     });
@@ -442,43 +443,19 @@ export class Router {
     clearInterval(this.#timer);
     clearTimeout(this.#retry);
     clearTimeout(this.#blockEnd);
-    this.#watch?.close();
-    this.#steeringWatch?.close();
-    if (!keep) {
-      // Each step by itself: what fails here is tried once more from the journal.
-      this.#attempt(() => this.#tun && setTunAddresses(this.#nl, this.#tun, [], this.#journal));
-      this.#attempt(() => removeSteering(this.#nl, this.#journal));
-    }
+    this.#hold.unwatch();
+    if (!keep) this.#hold.release();
     await this.#workers?.stop();
     this.#workers?.close();
-    if (!keep) this.#fdStore?.storeTunFds([]);
-    this.#closeTun();
+    if (!keep) this.#options.fdStore?.storeTunFds([]);
+    this.#hold.closeTun();
     this.table = null;
-    let failed: readonly string[] = [];
-    if (!keep) {
-      const report = this.#journal.undoAll(this.#nl);
-      for (const line of report.left) this.#log.warn(`left as it is: ${line}`);
-      failed = report.failed;
-      rmSync(this.paths.flows, { force: true });
-      rmSync(this.paths.memory, { force: true });
-      rmSync(this.paths.temporary, { force: true });
-    }
-    this.#journal.close();
-    this.#nl.close();
+    const failed = keep ? [] : this.#hold.undo();
+    this.#hold.close();
+    if (keep) return failed;
+    const { flows, memory, plan, temporary } = this.paths;
+    for (const file of [flows, memory, plan, temporary]) rmSync(file, { force: true });
     return failed;
-  }
-
-  #attempt(act: () => unknown): void {
-    try {
-      act();
-    } catch (error) {
-      this.#log.warn({ err: error }, 'while stopping');
-    }
-  }
-
-  #closeTun(): void {
-    for (const fd of this.#tun?.fds ?? []) native.closeFd(fd);
-    this.#tun = null;
   }
 
   /** Runs `act` after everything that was asked for before it. */

@@ -3,6 +3,7 @@
  *
  *   /run/tungate/NAME/   api.sock (the API)   flows (the flow table)   undo (the journal)   pid (the owner)
  *                        memory.json (rule and interface numbers that the flow table's rows carry)
+ *                        plan (the plan in force, for a start that goes on at once)
  *                        temporary.yaml (forwards and blocks that are to end with the router)
  *
  * Two daemons in one directory would undo each other's kernel settings, so it is claimed first of all. The claim is the
@@ -25,6 +26,8 @@ export interface RuntimePaths {
   readonly pid: string;
   /** Rule and interface numbers that the rows of `flows` carry. */
   readonly memory: string;
+  /** The plan in force, see resume.ts. */
+  readonly plan: string;
   /** Overlay of the config for what was asked for with --temporary. Gone with a plain stop. */
   readonly temporary: string;
 }
@@ -54,6 +57,7 @@ export function runtimePaths(base?: string, name: string = DEFAULT_NAME): Runtim
     undo: join(dir, 'undo'),
     pid: join(dir, 'pid'),
     memory: join(dir, 'memory.json'),
+    plan: join(dir, 'plan'),
     temporary: join(dir, 'temporary.yaml'),
   };
 }

@@ -32,7 +32,7 @@ export class ServiceManager {
   readonly #socket: string | undefined;
   /** 0 = no watchdog. */
   readonly #watchdogMs: number;
-  readonly #stored: readonly number[];
+  #stored: readonly number[];
   #timer: NodeJS.Timeout | undefined;
 
   /** Takes what is meant for this process out of `environment`. */
@@ -54,9 +54,11 @@ export class ServiceManager {
       : [];
   }
 
-  /** The TUN descriptors that the last run left with the manager; they belong to the caller now. */
-  get storedTunFds(): readonly number[] {
-    return this.#stored;
+  /** The TUN descriptors that the last run left with the manager; they belong to the caller now, who asks once. */
+  takeTunFds(): readonly number[] {
+    const stored = this.#stored;
+    this.#stored = [];
+    return stored;
   }
 
   /** Replaces what the manager keeps for the next start. */

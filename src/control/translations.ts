@@ -1,7 +1,7 @@
 /** The translation log's lines: one for each mapping or flow that began or ended. */
 import { EVENT_WORDS, Translation, TranslationEvent } from '../contract/translation.js';
 import { formatAddress } from './address.js';
-import type { Logger } from './log.js';
+import type { Log } from './early-log.js';
 
 const WORDS: Readonly<Record<number, string>> = {
   [TranslationEvent.MAPPING_BEGINS]: 'mapping begins',
@@ -37,7 +37,7 @@ export function translationLines(events: Int32Array): TranslationLine[] {
 }
 
 /** Writes a worker's events, at level info. */
-export function logTranslations(log: Logger, events: Int32Array, lost: number): void {
+export function logTranslations(log: Log, events: Int32Array, lost: number): void {
   for (const line of translationLines(events)) {
     const { event, proto, inside, outside, remote } = line;
     log.info({ translation: line }, `${event}: ${proto} ${inside} as ${outside}${remote ? ` to ${remote}` : ''}`);

@@ -11,10 +11,9 @@
  * A folder that vanishes and comes back is watched again: the folder around it is watched too, and every look sets up the
  * watches that are missing.
  */
-import { createHash } from 'node:crypto';
 import { type FSWatcher, statSync, watch } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { OVERLAY_DIR, overlayFiles, readText } from './files.js';
+import { configDigest, OVERLAY_DIR } from './files.js';
 
 const QUIET_MS = 300;
 const LONGEST_MS = 3000;
@@ -38,13 +37,13 @@ export class ConfigWatch {
   constructor(main: string, changed: () => Promise<unknown>) {
     this.#main = main;
     this.#changed = changed;
-    this.#seen = this.#digest();
+    this.#seen = configDigest(this.#main);
     this.#setUp();
   }
 
   /** What is in the files now is known: a reload that somebody else asked for has read it. */
   known(): void {
-    this.#seen = this.#digest();
+    this.#seen = configDigest(this.#main);
   }
 
   close(): void {
@@ -86,19 +85,10 @@ export class ConfigWatch {
   async #look(): Promise<void> {
     this.#timer = undefined;
     this.#setUp();
-    const digest = this.#digest();
+    const digest = configDigest(this.#main);
     if (digest === this.#seen) return;
     this.#seen = digest;
     // A refusal is logged where it happens.
     await this.#changed().catch(() => {});
-  }
-
-  #digest(): string {
-    const hash = createHash('sha256');
-    for (const file of [this.#main, ...overlayFiles(this.#main)]) {
-      const text = readText(file);
-      hash.update(`${file}\0${typeof text === 'string' ? text : text.unreadable}\0`);
-    }
-    return hash.digest('hex');
   }
 }

@@ -6,7 +6,7 @@
  * mailbox word says that there are some.
  */
 import { readFileSync } from 'node:fs';
-import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { parentPort, receiveMessageOnPort } from 'node:worker_threads';
 import { Batch, Ctl } from '../batch.js';
 import { Counter, counterView } from '../contract/counters.js';
 import { IMPORT_FATES, ImportFate } from '../contract/import.js';
@@ -213,4 +213,6 @@ class Worker {
   }
 }
 
-new Worker(workerData as WorkerInit).run();
+// Started ahead, while control still reads its config: parked here with everything loaded until it is told what to do.
+// Runs within the first message's event: those that follow stay in the port's queue, where takeMail finds them.
+parentPort!.once('message', (init: WorkerInit) => new Worker(init).run());

@@ -1,11 +1,18 @@
 /** What the rest of the program may use of host/: what is read from the kernel, changed in it, and put back. */
 
+import type { World } from '../contract/world.js';
+import type { Check, PreflightInput } from './check.js';
+
 export type { Check, PreflightInput } from './check.js';
 export { type Change, Journal, type UndoReport } from './journal.js';
 export { KernelError, Netlink } from './netlink.js';
-export { preflight } from './preflight.js';
 export { reservePorts } from './reserve.js';
 export { applySteering, removeSteering, type SteeringReport, verifySteering } from './steer.js';
 export { type SteeringWatch, watchSteering } from './steer-watch.js';
 export { setTunAddresses, setupTun, type Tun, type TunOptions, tunTrouble, verifyTun } from './tun.js';
 export { readWorld, type WorldWatch, watchWorld } from './world.js';
+
+/** Behind `tungate doctor` and before a start (preflight.ts). A large part of this folder, so it is loaded when it is asked for. */
+export async function preflight(input: PreflightInput | undefined, world: World): Promise<Check[]> {
+  return (await import('./preflight.js')).preflight(input, world);
+}

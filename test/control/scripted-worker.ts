@@ -2,15 +2,16 @@
  * A worker that keeps the contract of contract/mailbox.ts and moves no packets. What it does wrong, and when, stands in
  * `plan.interfaces[0].name`: "die-soon", "hang", or nothing. A plan with the name "die-now" kills it instead of an answer.
  */
-import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { once } from 'node:events';
+import { parentPort, receiveMessageOnPort } from 'node:worker_threads';
 import { Mail, type ToWorker, type WorkerInit } from '../../src/contract/mailbox.js';
 import type { Plan } from '../../src/contract/plan.js';
 import { native } from '../../src/native.js';
 
-const init = workerData as WorkerInit;
+const port = parentPort!;
+const [init] = (await once(port, 'message')) as [WorkerInit];
 const mailbox = new Int32Array(init.mailbox);
 const counters = new Float64Array(init.counters);
-const port = parentPort!;
 const poller = native.pollerCreate();
 native.pollerAdd(poller, init.wakeFd, 0);
 

@@ -52,13 +52,13 @@ test('variables that are meant for another process are not obeyed, and none is l
     HOME: '/root',
   };
   const service = new ServiceManager(environment, 4711);
-  assert.deepEqual(service.storedTunFds, []);
+  assert.deepEqual(service.takeTunFds(), []);
   assert.deepEqual(environment, { HOME: '/root' });
 });
 
 test('descriptors are taken by their name; those of others are not ours', () => {
   const service = new ServiceManager({ LISTEN_PID: '7', LISTEN_FDS: '3', LISTEN_FDNAMES: 'tun:api:tun' }, 7);
-  assert.deepEqual(service.storedTunFds, [3, 5]);
+  assert.deepEqual(service.takeTunFds(), [3, 5]);
 });
 
 test('without a manager, or with one that is gone, everything is silence', () => {
