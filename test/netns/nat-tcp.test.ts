@@ -53,10 +53,11 @@ def reusable():
 out = reusable()
 out.connect((sys.argv[3], 7))
 out.sendall(b'hello\\n')
-print(out.recv(4096).decode(), flush=True)
+seen = out.recv(4096).decode()
 inward = reusable()
 inward.listen()
 inward.settimeout(20)
+print(seen, flush=True)  # not before it listens: the stranger comes at once
 print('from', '%s:%d' % inward.accept()[1], flush=True)
 `;
 
