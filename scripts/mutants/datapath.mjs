@@ -78,12 +78,41 @@ inFile('src/datapath/unsolicited.ts', 'datapath/nat');
 mutant(18, 'unsolicited SYNs are answered at once', 'const WAIT_MS = 6000;', 'const WAIT_MS = 1000;');
 mutant(18, 'a SYN that was crossed is answered too', 'if (!crossed) replyError', 'replyError');
 inFile('src/datapath/claim.ts', 'datapath/nat', 'datapath/mapping');
-mutant(12, 'closed connections keep their ports', 'Math.min(RECLAIM_TRIES, closedPorts.length) : 0', '0 : 0');
+mutant(12, 'closed connections keep their ports', 'Math.min(RECLAIM_TRIES, closedPorts.length);', '0;');
 mutant(
   12,
   'a connection that was opened again gives way',
-  'return state === State.TIME_WAIT || state === State.CLOSE ? row : -1;',
-  'return row;',
+  'rows[row * ROW_WORDS] === generation && mayGiveWay(rows, row * ROW_WORDS, now) ? row : -1;',
+  'rows[row * ROW_WORDS] === generation ? row : -1;',
+);
+inFile('src/datapath/claim.ts', 'datapath/shortage');
+mutant(
+  12,
+  'what another worker saw close keeps its port',
+  'port < 0 && engine.search.search(engine.table, engine, now)',
+  'false',
+);
+mutant(
+  12,
+  'what another worker saw close keeps its row',
+  '|| (engine.search.search(engine.table, engine, now) && reclaimRow(engine, now))',
+  '',
+);
+mutant(12, 'a flood does not give way', '    reclaimFrom(engine, engine.unanswered, now) ||\n', '');
+inFile('src/flow/row-search.ts', 'datapath/shortage');
+mutant(12, 'the youngest of the found goes first', 'found[i]! % ROWS', 'found[n - 1 - i]! % ROWS');
+inFile('src/flow/expiry.ts', 'datapath/shortage');
+mutant(
+  12,
+  'an inside host’s half-open connections give way',
+  'return isStrangers(kind) && isOpening(kind);',
+  'return isOpening(kind);',
+);
+mutant(
+  12,
+  'connections of strangers give way, answered or not',
+  'isStrangers(kind) && isOpening(kind)',
+  'isStrangers(kind)',
 );
 inFile('src/datapath/rewrite.ts', 'datapath/shortage');
 mutant(

@@ -36,16 +36,34 @@ mutant(6, 'UDP lives as long as a ping', 'timeouts.icmp : timeouts.udp', 'timeou
 mutant(
   19,
   'established connections end like others',
-  'return timeouts.tcpEstablished;',
-  'return timeouts.tcpTransitory;',
+  '? timeouts.tcpEstablished : timeouts.tcpClosing;',
+  '? timeouts.tcpClosing : timeouts.tcpClosing;',
 );
 mutant(
   19,
   'half-open connections live as long as established ones',
-  'LOOSE) !== 0 && (kind & RowFlag.REPLIED) === 0)) return timeouts.tcpTransitory',
-  'LOOSE) !== 0 && (kind & RowFlag.REPLIED) === 0)) return timeouts.tcpEstablished',
+  'return !replied && (kind & RowFlag.LOOSE) !== 0;',
+  'return false;',
 );
-mutant(35, 'a freed port is anybody’s', 'return proto === 6 ? 0 : timeouts.hold', 'return proto === 6 ? 0 : 0');
+mutant(
+  19,
+  'closing has no timer of its own',
+  'timeouts.tcpEstablished : timeouts.tcpClosing',
+  'timeouts.tcpEstablished : timeouts.tcpOpening',
+);
+mutant(
+  19,
+  'a stranger’s half-open connection lives as long as any',
+  'return inbound ? Math.min(timeouts.tcpOpening, timeouts.unanswered) : timeouts.tcpOpening',
+  'return timeouts.tcpOpening',
+);
+mutant(
+  19,
+  'a stranger’s datagram lives as long as a dialogue',
+  'return inbound && isOpening(kind) ?',
+  'return false ?',
+);
+mutant(35, 'a freed port is anybody’s', 'return proto === TCP ? 0 : timeouts.hold', 'return proto === TCP ? 0 : 0');
 
 inFile('src/flow/port-pool.ts', 'flow/port-pool', 'datapath/mapping');
 mutant(3, 'a port that is used is given again', 'return inPool && !this.#isUsed(slot, proto, port)', 'return inPool');

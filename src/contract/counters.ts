@@ -39,6 +39,10 @@ export const Counter = {
   HELPER_FOREIGN: 17,
   /** ... or a line that was cut by a segment's end. */
   HELPER_SPLIT: 18,
+  /** Flows that were ended for the row or port of a new one: begun by strangers and never answered, */
+  GAVE_WAY_UNANSWERED: 19,
+  /** ... or closed (or past their time). */
+  GAVE_WAY_CLOSED: 20,
   /** Start of the per-verdict counts (packets). */
   VERDICT: 24,
 } as const;

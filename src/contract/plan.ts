@@ -118,8 +118,13 @@ export interface Timeouts {
   /** UDP flow to a listed remote port (53) after its answer. */
   readonly dns: number;
   readonly tcpEstablished: number;
-  readonly tcpTransitory: number;
+  /** TCP from the first SYN to the end of the handshake. */
+  readonly tcpOpening: number;
+  /** TCP from the first FIN, or a RST, on. */
+  readonly tcpClosing: number;
   readonly icmp: number;
+  /** Any flow that was begun outside, until it is answered (TCP: until the handshake is complete). */
+  readonly unanswered: number;
   /** Hold of a freed UDP/ICMP port against other inside hosts (REQ-35). */
   readonly hold: number;
   readonly fragment: number;

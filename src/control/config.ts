@@ -323,8 +323,10 @@ function makeTimeouts(raw: Readonly<Record<string, number | undefined>> | undefi
     udp: seconds('udp'),
     dns: seconds('dns'),
     tcpEstablished: seconds('tcp_established'),
-    tcpTransitory: seconds('tcp_transitory'),
+    tcpOpening: raw?.tcp_opening ?? seconds('tcp_transitory'),
+    tcpClosing: raw?.tcp_closing ?? seconds('tcp_transitory'),
     icmp: seconds('icmp'),
+    unanswered: seconds('unanswered'),
     hold: seconds('hold'),
     fragment: seconds('fragment'),
   };

@@ -63,6 +63,27 @@ export const TIMEOUTS = {
     why: 'RFC 5382 REQ-5 wants at least 4 min = 240',
     text: 'TCP connection that is opening or closing.',
   },
+  tcp_opening: {
+    preset: 240,
+    min: 240,
+    max: MAX_SECONDS,
+    why: 'RFC 5382 REQ-5 wants at least 4 min = 240',
+    text: 'TCP connection before its handshake is complete; where it is not written, as tcp_transitory.',
+  },
+  tcp_closing: {
+    preset: 240,
+    min: 240,
+    max: MAX_SECONDS,
+    why: 'RFC 5382 REQ-5 wants at least 4 min = 240',
+    text: 'TCP connection from its first FIN, or a RST, on; where it is not written, as tcp_transitory.',
+  },
+  unanswered: {
+    preset: 30,
+    min: 20,
+    max: 300,
+    why: 'a server repeats its SYN+ACK after up to 16',
+    text: 'Flow begun outside (by a forward, or through a mapping) until it is answered; TCP: until its handshake is complete.',
+  },
   icmp: {
     preset: 60,
     min: 60,

@@ -97,6 +97,11 @@ export class Metrics {
     this.#gauge('tungate_flows_limit', 'Flows that the table has room for (limits.flows).');
     this.#counter('tungate_flows_created_total', 'Flows made.');
     this.#counter('tungate_flows_ended_total', 'Flows ended.');
+    this.#counter(
+      'tungate_flows_gave_way_total',
+      'Flows that were ended for the row or port of a new one: "unanswered" = begun outside and never answered (a flood), "closed".',
+      ['state'],
+    );
     this.#gauge('tungate_mappings', 'Live and held mappings.');
     this.#counter('tungate_mappings_created_total', 'Mappings made.');
     this.#counter('tungate_mappings_ended_total', 'Mappings ended.');
@@ -171,6 +176,8 @@ export class Metrics {
       this.#add('tungate_helper_announcements_total', total(counters, counter), { result });
     this.#add('tungate_flows_created_total', total(counters, Counter.FLOWS_CREATED));
     this.#add('tungate_flows_ended_total', total(counters, Counter.FLOWS_ENDED));
+    this.#add('tungate_flows_gave_way_total', total(counters, Counter.GAVE_WAY_UNANSWERED), { state: 'unanswered' });
+    this.#add('tungate_flows_gave_way_total', total(counters, Counter.GAVE_WAY_CLOSED), { state: 'closed' });
     this.#add('tungate_mappings_created_total', total(counters, Counter.MAPPINGS_CREATED));
     this.#add('tungate_mappings_ended_total', total(counters, Counter.MAPPINGS_ENDED));
 

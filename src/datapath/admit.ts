@@ -5,8 +5,8 @@
  * the lookup again: an earlier packet of this batch, or another worker, may have made the flow. 3 `policy/` decides.
  * 4 A port is claimed where the decision needs one. 5 The row is written; from here on the packet is like any other.
  *
- * Everything here may be slow (about a microsecond) and may refuse; nothing here evicts a live flow. Closed TCP flows give
- * way when a pool or the table runs short (REQ-12).
+ * Everything here may be slow (about a microsecond) and may refuse; nothing here evicts a live flow. Closed TCP flows, and
+ * strangers' flows that nobody has answered, give way when a pool or the table runs short (REQ-12).
  */
 import type { Batch } from '../batch.js';
 import { Counter, RuleCounter, ruleBase } from '../contract/counters.js';
@@ -27,7 +27,6 @@ import type { Engine } from './engine.js';
 import { icmpError } from './icmp.js';
 import { Flag, NO_TUPLE, TCP_FLAGS_SHIFT } from './parse.js';
 import { replyError } from './reply.js';
-import { UNANSWERED_SECONDS } from './rewrite.js';
 
 const PROHIBITED: readonly number[] = [
   Verdict.PORTS_EXHAUSTED,
@@ -112,7 +111,7 @@ function newFlow(engine: Engine, batch: Batch, i: number, now: number): number {
   else if (d.action === Action.POOL) verdict = toPool(engine, index, now);
   else verdict = destinationNat(engine, index, now);
   if (verdict !== Verdict.PENDING) return verdict;
-  return write(engine, batch, i, index, now);
+  return write(engine, batch, i, now);
 }
 
 /** May a TCP segment begin a flow? A SYN always; a plain segment where the way is known without state (picked up). */
@@ -297,16 +296,17 @@ function destinationNat(engine: Engine, index: number, now: number): number {
 }
 
 /** Step 5: the row. */
-function write(engine: Engine, batch: Batch, i: number, index: number, now: number): number {
+function write(engine: Engine, batch: Batch, i: number, now: number): number {
   const { table, newFlow: f, counters } = engine;
   const { mappings } = table;
   // What gives way below may be the last flow of the mapping that this one is about to join.
   const joins = f.mapping !== 0 && (f.flags & RowFlag.OUTBOUND) !== 0;
   // What no mapping counts is charged to the inside host that begins it.
-  const charged = f.mapping === 0 && (f.flags & RowFlag.INBOUND) === 0;
+  const inbound = (f.flags & RowFlag.INBOUND) !== 0;
+  const charged = f.mapping === 0 && !inbound;
   if (joins) mappings.pin(f.mapping - 1);
   else if (charged && !mappings.charge(f.src0)) return Verdict.TABLE_FULL;
-  const handle = insert(engine, index, now);
+  const handle = insert(engine, now);
   if (joins) mappings.unpin(f.mapping - 1);
   if (handle < 0) {
     if (charged) mappings.discharge(f.src0);
@@ -317,6 +317,8 @@ function write(engine: Engine, batch: Batch, i: number, index: number, now: numb
     table.remove(handle >>> 1, now, 0);
     return abandon(engine, Verdict.TABLE_FULL, now);
   }
+  // It may give way as long as nobody answers it.
+  if (inbound) engine.unanswered.push(handle >>> 1, table.rows[(handle >>> 1) * ROW_WORDS]!);
   counters[Counter.FLOWS_CREATED]!++;
   if (f.rule !== 0) counters[ruleBase(f.rule) + RuleCounter.FLOWS]!++;
   batch.handle[i] = handle;
@@ -325,16 +327,14 @@ function write(engine: Engine, batch: Batch, i: number, index: number, now: numb
 }
 
 /** Side 0's handle of the new row; TAKEN when its way back is a live flow's, −1 when the table is full. */
-function insert(engine: Engine, index: number, now: number): number {
+function insert(engine: Engine, now: number): number {
   const { table, newFlow: f, plan } = engine;
   const back = table.find(f.src1, f.dst1, f.ports1, f.proto);
   if (back >= 0 && table.rows[(back >>> 1) * ROW_WORDS + Row.EXPIRES]! < now) end(engine, back >>> 1, now);
   else if (back >= 0) return TAKEN;
 
   f.delta = flowDelta(f.proto, f.src0, f.dst0, f.ports0, f.src1, f.dst1, f.ports1);
-  const inboundMapped = f.mapping !== 0 && (f.flags & RowFlag.OUTBOUND) === 0;
-  const life = lifetime(f.proto | f.flags, plan.timeouts);
-  f.expires = now + (inboundMapped && index !== Proto.TCP ? Math.min(life, UNANSWERED_SECONDS) : life);
+  f.expires = now + lifetime(f.proto | f.flags, plan.timeouts);
   const handle = table.insert(f, now);
   // One row is enough. Where freed rows rest it is the next one's: more would end closed flows for nothing.
   return handle < 0 && reclaim(engine, now) ? table.insert(f, now) : handle;

@@ -1,68 +1,91 @@
 /**
- * Ports and rows when they run short (REQ-12): closed TCP flows give way, the oldest first; a live flow never does. Under
- * the table's lock.
+ * Ports and rows when they run short (REQ-12): what nobody would miss gives way; a live flow never does. Under the table's lock.
+ *
+ * For a row, in this order: what strangers began and nobody has answered (a SYN flood gives way to itself, and to everybody
+ * else, before it costs a connection its closing time), closed TCP flows that hold only a row, closed ones with a port. For a
+ * port: closed ones with a port, the oldest first. Each worker has queues of what it saw itself; when they are empty, the table is
+ * searched for what others saw, or a process before this one (flow/row-search.ts).
  */
 import { Counter } from '../contract/counters.js';
 import { Proto } from '../contract/plan.js';
-import { ROW_WORDS, Row, STATE_MASK, STATE_SHIFT, State } from '../contract/table-layout.js';
+import { ROW_WORDS, Row } from '../contract/table-layout.js';
 import type { ClosedQueue } from '../flow/closed-queue.js';
-import { holdTime } from '../flow/expiry.js';
+import { holdTime, isOpening, mayGiveWay } from '../flow/expiry.js';
 import type { Engine } from './engine.js';
 
-/** Closed flows that are looked at for one new one, at most: a bounded pause. */
+/** Entries of a queue that are looked at for one new flow, at most: a bounded pause. */
 const RECLAIM_TRIES = 256;
 
-/**
- * A port of the pool for source port `wanted`, or −1. Only TCP's pools get ports back from closed flows; those of another
- * address are passed over, to the back of the queue.
- */
+/** A port of the pool for source port `wanted`, or −1. Only TCP's pools get ports back from closed flows. */
 export function claimPort(engine: Engine, address: number, index: number, wanted: number, now: number): number {
-  const { closedPorts } = engine;
-  const { mappings } = engine.table;
-  const { ports } = mappings;
+  const { ports } = engine.table.mappings;
   const before = ports.changed;
   let port = ports.claim(address, index, wanted, engine.plan.parity);
-  const tries = index === Proto.TCP && port < 0 ? Math.min(RECLAIM_TRIES, closedPorts.length) : 0;
-  for (let i = 0; i < tries && port < 0; i++) {
-    const row = oldest(engine, closedPorts);
-    if (row < 0) continue;
-    const mapping = engine.table.rows[row * ROW_WORDS + Row.MAPPING]! - 1;
-    if (mapping >= 0 && mappings.outsideOf(mapping) !== address) {
-      closedPorts.push(row, engine.table.rows[row * ROW_WORDS]!);
-      continue;
-    }
-    end(engine, row, now);
-    // Its mapping may have other flows, and keep the port.
-    port = ports.claim(address, index, wanted, engine.plan.parity);
+  if (port < 0 && index === Proto.TCP) {
+    port = reclaimPort(engine, address, wanted, now);
+    if (port < 0 && engine.search.search(engine.table, engine, now)) port = reclaimPort(engine, address, wanted, now);
   }
   engine.counters[Counter.PORTS_CHANGED]! += ports.changed - before;
   return port;
 }
 
-/** Ends a closed TCP flow for its row, rather one that nobody gets a port from. False when there is none. */
+/** Ends closed flows until one has left a port of this address; those of another address go to the back of the queue. */
+function reclaimPort(engine: Engine, address: number, wanted: number, now: number): number {
+  const { closedPorts } = engine;
+  const { mappings, rows } = engine.table;
+  let port = -1;
+  const tries = Math.min(RECLAIM_TRIES, closedPorts.length);
+  for (let i = 0; i < tries && port < 0; i++) {
+    const row = oldest(engine, closedPorts, now);
+    if (row < 0) continue;
+    const mapping = rows[row * ROW_WORDS + Row.MAPPING]! - 1;
+    if (mapping >= 0 && mappings.outsideOf(mapping) !== address) {
+      closedPorts.push(row, rows[row * ROW_WORDS]!);
+      continue;
+    }
+    giveWay(engine, row, now);
+    // Its mapping may have other flows, and keep the port.
+    port = mappings.ports.claim(address, Proto.TCP, wanted, engine.plan.parity);
+  }
+  return port;
+}
+
+/** Ends one flow for its row. False when there is none that may give way. */
 export function reclaim(engine: Engine, now: number): boolean {
-  return reclaimFrom(engine, engine.closedRows, now) || reclaimFrom(engine, engine.closedPorts, now);
+  return reclaimRow(engine, now) || (engine.search.search(engine.table, engine, now) && reclaimRow(engine, now));
+}
+
+function reclaimRow(engine: Engine, now: number): boolean {
+  return (
+    reclaimFrom(engine, engine.unanswered, now) ||
+    reclaimFrom(engine, engine.closedRows, now) ||
+    reclaimFrom(engine, engine.closedPorts, now)
+  );
 }
 
 function reclaimFrom(engine: Engine, queue: ClosedQueue, now: number): boolean {
   for (let tries = 0; tries < RECLAIM_TRIES && queue.length > 0; tries++) {
-    const row = oldest(engine, queue);
+    const row = oldest(engine, queue, now);
     if (row < 0) continue;
-    end(engine, row, now);
+    giveWay(engine, row, now);
     return true;
   }
   return false;
 }
 
-/** Takes the oldest entry: its row, or −1 when that has a new life. */
-function oldest(engine: Engine, queue: ClosedQueue): number {
+/** Takes the oldest entry: its row, or −1 when that has a new life, or is wanted by now. */
+function oldest(engine: Engine, queue: ClosedQueue, now: number): number {
   const { rows } = engine.table;
   const row = queue.row();
   const generation = queue.generation();
   queue.shift();
-  if (rows[row * ROW_WORDS] !== generation || (generation & 1) === 0) return -1;
-  const state = (rows[row * ROW_WORDS + Row.KIND]! >>> STATE_SHIFT) & STATE_MASK;
-  return state === State.TIME_WAIT || state === State.CLOSE ? row : -1;
+  return rows[row * ROW_WORDS] === generation && mayGiveWay(rows, row * ROW_WORDS, now) ? row : -1;
+}
+
+function giveWay(engine: Engine, row: number, now: number): void {
+  const opening = isOpening(engine.table.rows[row * ROW_WORDS + Row.KIND]!);
+  engine.counters[opening ? Counter.GAVE_WAY_UNANSWERED : Counter.GAVE_WAY_CLOSED]!++;
+  end(engine, row, now);
 }
 
 export function end(engine: Engine, row: number, now: number): void {

@@ -10,6 +10,7 @@ import { Sweeper } from '../flow/expiry.js';
 import { Fragments } from '../flow/fragments.js';
 import { hashTuple } from '../flow/hash.js';
 import { HostRates } from '../flow/host-rates.js';
+import { RowSearch } from '../flow/row-search.js';
 import { type FlowTable, NewFlow } from '../flow/table.js';
 import { TranslationLog } from '../flow/translation-log.js';
 import { Decision, Policy } from '../policy/decide.js';
@@ -22,16 +23,20 @@ const ICMP_RATE = 1000;
 const ICMP_BURST = 200;
 /** Counters of IP ids; a power of two. */
 const ID_COUNTERS = 2048;
-/** Closed TCP flows remembered in order. */
-const CLOSED_SLOTS = 65_536;
+/** Flows that could give way, remembered in order: closed ones, and unanswered ones. */
+const QUEUE_SLOTS = 65_536;
 
 export class Engine {
   readonly table: FlowTable;
   readonly counters: Float64Array;
   readonly fragments: Fragments;
   /** Closed flows that could give way: those whose mapping holds a port of a pool, and the others, which only hold a row. */
-  readonly closedPorts = new ClosedQueue(CLOSED_SLOTS);
-  readonly closedRows = new ClosedQueue(CLOSED_SLOTS);
+  readonly closedPorts = new ClosedQueue(QUEUE_SLOTS);
+  readonly closedRows = new ClosedQueue(QUEUE_SLOTS);
+  /** Flows that strangers began, in the order in which they came; most are answered by the time they are asked about. */
+  readonly unanswered = new ClosedQueue(QUEUE_SLOTS);
+  /** Finds what stands in none of these queues. */
+  readonly search = new RowSearch();
   readonly sweeper: Sweeper;
   readonly rates = new HostRates();
   readonly unsolicited = new Unsolicited();

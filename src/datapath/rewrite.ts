@@ -22,8 +22,6 @@ import { acknowledge, announce } from './help.js';
 import { Flag, segmentsOf, TCP_FLAGS_SHIFT, wireBytes } from './parse.js';
 import { replyError } from './reply.js';
 
-/** A UDP flow that its inside host has not answered yet lives this long at most. */
-export const UNANSWERED_SECONDS = 30;
 const DNS_PORT = 53;
 /** IPv4 and TCP header without options: what an MSS leaves of an MTU (RFC 6691). */
 const MSS_HEADERS = 40;

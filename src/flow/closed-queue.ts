@@ -1,9 +1,10 @@
 /**
- * Closed TCP flows in the order in which they closed.
+ * Flows that could give way, in the order in which they came to that: closed TCP flows, or flows of strangers that nobody has
+ * answered yet.
  *
  * A fully closed flow keeps its row and port for the transitory time, but only while there is room: when a pool (or the
  * table) is nearly used up, the oldest closed ones go first (REQ-12). All closed flows have the same lifetime, so a ring
- * is their order. It is a hint: an entry whose row has a new life (its generation differs, or it is no longer closed) is
+ * is their order. It is a hint: an entry whose row has a new life (its generation differs, or it is wanted by now) is
  * passed over; where the ring is full its oldest entry is forgotten and that flow simply ends by time.
  */
 export class ClosedQueue {

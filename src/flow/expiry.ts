@@ -25,6 +25,7 @@ import {
 } from '../contract/table-layout.js';
 import type { FlowTable } from './table.js';
 
+const TCP = 6;
 /** Seconds for one round over all rows. */
 const SWEEP_SECONDS = 4;
 /** Milliseconds between slices. */
@@ -33,21 +34,53 @@ export const SLICE_MS = 100;
 const MOST_ENDS = 256;
 const SLICES = (SWEEP_SECONDS * 1000) / SLICE_MS;
 
-/** Seconds without a packet after which a flow of this Row.KIND ends. */
+/**
+ * Seconds without a packet after which a flow of this Row.KIND ends. One that a stranger began has a short life until it is
+ * answered, TCP's until its handshake is complete: a flood is nothing but such flows.
+ */
 export function lifetime(kind: number, timeouts: Timeouts): number {
   const proto = kind & 0xff;
-  if (proto === 6) {
-    const established = ((kind >>> STATE_SHIFT) & STATE_MASK) === State.ESTABLISHED;
-    // Picked up in mid-stream counts as lasting only when the other side has answered.
-    if (!established || ((kind & RowFlag.LOOSE) !== 0 && (kind & RowFlag.REPLIED) === 0)) return timeouts.tcpTransitory;
-    return timeouts.tcpEstablished;
+  const inbound = (kind & RowFlag.INBOUND) !== 0;
+  if (proto === TCP) {
+    const state = (kind >>> STATE_SHIFT) & STATE_MASK;
+    if (isOpening(kind)) return inbound ? Math.min(timeouts.tcpOpening, timeouts.unanswered) : timeouts.tcpOpening;
+    return state === State.ESTABLISHED ? timeouts.tcpEstablished : timeouts.tcpClosing;
   }
-  return proto === 1 ? timeouts.icmp : timeouts.udp;
+  const life = proto === 1 ? timeouts.icmp : timeouts.udp;
+  return inbound && isOpening(kind) ? Math.min(life, timeouts.unanswered) : life;
+}
+
+/** Is nobody known to want this flow yet? TCP: its handshake is not complete; others: side 1 has not answered. */
+export function isOpening(kind: number): boolean {
+  const replied = (kind & RowFlag.REPLIED) !== 0;
+  if ((kind & 0xff) !== TCP) return !replied;
+  const state = (kind >>> STATE_SHIFT) & STATE_MASK;
+  // Picked up in mid-stream counts as lasting only when the other side has answered.
+  if (state === State.ESTABLISHED) return !replied && (kind & RowFlag.LOOSE) !== 0;
+  return state === State.SYN_SENT || state === State.SYN_RECV || state === State.SYN_SENT2;
+}
+
+/**
+ * May the row at word `at` give way when ports or rows run short (REQ-12)? It is past its time, or a TCP connection that is closed,
+ * or a stranger's that nobody has answered and no mapping lives by.
+ */
+export function mayGiveWay(rows: Int32Array, at: number, now: number): boolean {
+  if ((rows[at]! & 1) === 0) return false;
+  if (rows[at + Row.EXPIRES]! < now) return true;
+  const kind = rows[at + Row.KIND]!;
+  const state = (kind >>> STATE_SHIFT) & STATE_MASK;
+  if ((kind & 0xff) === TCP && (state === State.TIME_WAIT || state === State.CLOSE)) return true;
+  return isStrangers(kind) && isOpening(kind);
+}
+
+/** Begun outside, and no mapping counts it. */
+function isStrangers(kind: number): boolean {
+  return (kind & (RowFlag.INBOUND | RowFlag.OUTBOUND)) === RowFlag.INBOUND;
 }
 
 /** Seconds for which a mapping of this protocol keeps its port after its last flow (REQ-35: UDP and ICMP). */
 export function holdTime(proto: number, timeouts: Timeouts): number {
-  return proto === 6 ? 0 : timeouts.hold;
+  return proto === TCP ? 0 : timeouts.hold;
 }
 
 export class Sweeper {

@@ -68,12 +68,25 @@ test('the config of the README becomes addresses, intervals and numbers', () => 
     udp: 300,
     dns: 10,
     tcpEstablished: 7440,
-    tcpTransitory: 240,
+    tcpOpening: 240,
+    tcpClosing: 240,
     icmp: 60,
+    unanswered: 30,
     hold: 120,
     fragment: 30,
   });
   assert.deepEqual(config.metrics.listen, { host: '127.0.0.1', port: 9469 });
+});
+
+test('REQ-19 opening and closing have timers of their own, tcp_transitory where they are not written', () => {
+  const timers = (text: string) => {
+    const { timeouts } = good('uplink: { interface: eth0 }', LANS, `timeouts: { ${text} }`);
+    return [timeouts.tcpOpening, timeouts.tcpClosing];
+  };
+  assert.deepEqual(timers('udp: 300'), [240, 240]);
+  assert.deepEqual(timers('tcp_transitory: 300'), [300, 300]);
+  assert.deepEqual(timers('tcp_transitory: 300, tcp_opening: 250'), [250, 300]);
+  assert.deepEqual(timers('tcp_closing: 260'), [240, 260]);
 });
 
 test('two lines are a config: everything else has a default', () => {

@@ -124,7 +124,7 @@ test('REQ-30 no resources: insiders get ICMP 3/13, at a limited rate, and everyt
   assert.equal(rig.counters[Counter.ICMP_LIMITED], 1000 - errors);
   rig.now += 1000;
   assert.equal(only(rig.pass(udp(B, 6, SERVER, 9))).type, 3, 'a second later there is room again');
-  for (let n = 0; n < 1100; n++) rig.pass(tcp(SERVER, 2000 + n, P, 80));
+  for (let n = 0; n < 1100; n++) rig.pass(udp(B, 2000 + n, C, 80));
   assert.ok(rig.verdicts()['table-full']! > 0);
   rig.now += 1000;
   assert.deepEqual(rig.pass(tcp(SERVER, 1, P, 80)), [], 'nobody outside learns how full we are');

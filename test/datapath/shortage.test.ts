@@ -1,10 +1,14 @@
 /** What gives way when rows or ports run short, and what does not (REQ-12). */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { Counter } from '../../src/contract/counters.js';
 import { Header } from '../../src/contract/table-layout.js';
+import { Engine } from '../../src/datapath/engine.js';
+import { openTable } from '../../src/flow/open.js';
+import { native } from '../../src/native.js';
 import { checkTable } from '../flow/invariants.js';
 import { build, dissect } from '../lib-packets.js';
-import { A, B, C, OTHER, P, Rig, type RigOptions, SERVER } from './rig.js';
+import { A, B, C, makePlan, OTHER, P, Rig, type RigOptions, SERVER } from './rig.js';
 
 const RST_ACK = 0x14;
 
@@ -80,3 +84,105 @@ test('REQ-12 closed flows of forwards, which hold no port, do not stand before t
   assert.equal(rig.engine.closedRows.length, 1000);
   checkTable(rig.engine.table);
 });
+
+const FORWARD: RigOptions = { flows: 1024, forwards: [{ first: 80, to: A, protos: ['tcp', 'udp'] }] };
+const flood = (n: number) => syn('8.8.8.8', 1024 + (n % 60_000), P, 80);
+
+test('REQ-12, REQ-19 a SYN flood on a forward gives way to itself and to everybody else, and never a live flow', () => {
+  const rig = new Rig(FORWARD);
+  const { header } = rig.engine.table;
+  // Live: a dialogue inside out, a connection that has come in, one that is opening from inside.
+  assert.equal(rig.pass(udp(B, 5000, SERVER, 9)).length, 1);
+  assert.equal(rig.pass(syn(B, 5001, SERVER, 80)).length, 1);
+  const segment = (flags: number, seq: number, ack: number) =>
+    build({ proto: 'tcp', src: SERVER, sport: 7, dst: P, dport: 80, flags, seq, ack });
+  rig.pass(segment(2, 1000, 0));
+  rig.pass(build({ proto: 'tcp', src: A, sport: 80, dst: SERVER, dport: 7, flags: 0x12, seq: 5000, ack: 1001 }));
+  rig.pass(segment(0x10, 1001, 5001));
+  const made = () => rig.counters[Counter.FLOWS_CREATED]!;
+  const before = made();
+  for (let n = 0; n < 5000; n++) {
+    assert.equal(rig.pass(flood(n)).length, 1);
+    // Every other one is answered by the server, and goes no further.
+    if (n % 2 === 0)
+      rig.pass(
+        build({ proto: 'tcp', src: A, sport: 80, dst: '8.8.8.8', dport: 1024 + n, flags: 0x12, seq: 9, ack: 1001 }),
+      );
+  }
+  assert.equal(header[Header.LIVE_FLOWS], 1024);
+  assert.equal(rig.counters[Counter.GAVE_WAY_UNANSWERED], 5003 - 1024);
+  assert.equal(rig.counters[Counter.GAVE_WAY_CLOSED], 0);
+  assert.equal(rig.pass(syn(B, 5002, SERVER, 80)).length, 1, 'an insider finds a row');
+  const now = made();
+  assert.equal(rig.pass(udp(B, 5000, SERVER, 9)).length, 1);
+  assert.equal(rig.pass(syn(B, 5001, SERVER, 80)).length, 1);
+  assert.equal(rig.pass(segment(0x18, 1001, 5001)).length, 1);
+  assert.equal(made(), now, 'these went on in the rows that they had');
+  assert.equal(before, 3);
+  checkTable(rig.engine.table);
+  rig.advance(31);
+  assert.equal(header[Header.LIVE_FLOWS], 4, 'nothing is left of the flood');
+  checkTable(rig.engine.table);
+});
+
+test('REQ-12 unanswered datagrams of strangers give way too; what was answered does not', () => {
+  const rig = new Rig(FORWARD);
+  for (let n = 0; n < 24; n++) {
+    rig.pass(udp(SERVER, 100 + n, P, 80));
+    rig.pass(udp(A, 80, SERVER, 100 + n));
+  }
+  for (let n = 0; n < 2000; n++) assert.equal(rig.pass(udp(OTHER, 2000 + n, P, 80)).length, 1);
+  for (let n = 0; n < 24; n++) rig.pass(udp(SERVER, 100 + n, P, 80));
+  assert.equal(rig.counters[Counter.FLOWS_CREATED], 2024);
+  assert.equal(rig.verdicts()['table-full'], undefined);
+  checkTable(rig.engine.table);
+});
+
+test('REQ-12 a table of live flows gives nothing away, and refuses', () => {
+  const rig = fullRig(() => {}, FORWARD);
+  for (let n = 0; n < 100; n++) assert.deepEqual(rig.pass(flood(n)), []);
+  assert.equal(rig.verdicts()['table-full'], 100);
+  checkTable(rig.engine.table);
+});
+
+/** Another worker on the rig's table, with queues of its own. */
+const secondWorker = (rig: Rig) => new Engine(rig.engine.table, rig.engine.plan, rig.counters);
+/** What takes over after a crash: the same file, opened anew. */
+function successor(rig: Rig, options: RigOptions): Engine {
+  const { buffer } = rig.engine.table.rows;
+  const { table } = openTable(buffer as ArrayBuffer, 1024, new Int32Array(4), Math.floor(rig.now / 1000), native);
+  table.quarantine = 0;
+  return new Engine(table, makePlan(options), rig.counters);
+}
+
+for (const [who, take] of [
+  ['another worker saw close', (rig: Rig) => secondWorker(rig)],
+  ['a process before this one saw close', successor],
+] as const) {
+  test(`REQ-12 connections that ${who} give up their ports, the oldest first`, () => {
+    const options: RigOptions = { flows: 1024, pool: [40_000, 40_007] };
+    const rig = new Rig(options);
+    for (let i = 0; i < 8; i++) {
+      closedFlow(rig, A, 40_000 + i, 80);
+      rig.now += 1000;
+    }
+    const engine = take(rig, options);
+    const other = Object.assign(Object.create(Rig.prototype) as Rig, rig, { engine });
+    for (let i = 0; i < 8; i++) assert.equal(dissect(other.pass(syn(B, 50_000 + i, SERVER, 80))[0]!).sport, 40_000 + i);
+    assert.equal(rig.counters[Counter.GAVE_WAY_CLOSED], 8);
+    // Live ones stay.
+    assert.equal(dissect(other.pass(syn(B, 51_000, SERVER, 80))[0]!).code, 13);
+    checkTable(engine.table);
+  });
+
+  test(`REQ-12 and their rows (${who})`, () => {
+    const rig = fullRig((r) => {
+      for (let i = 0; i < 20; i++) closedFlow(r, A, 30_001 + i, 80);
+    });
+    const engine = take(rig, {});
+    const other = Object.assign(Object.create(Rig.prototype) as Rig, rig, { engine });
+    for (let i = 0; i < 20; i++) assert.equal(other.pass(syn(B, 41_000 + i, OTHER, 80)).length, 1);
+    assert.equal(dissect(other.pass(syn(B, 42_000, OTHER, 80))[0]!).code, 13);
+    checkTable(engine.table);
+  });
+}

@@ -84,7 +84,7 @@ test('each stage says what decided, with names and places', () => {
   ]);
   r.pass(build({ ...inward, flags: 2 }));
   assert.deepEqual(steps(inward).slice(1), [
-    'match: flow 0, side that began it; SYN_SENT, ends in 240 s if nothing comes',
+    'match: flow 0, side that began it; SYN_SENT, ends in 30 s if nothing comes',
     'policy: decided when it began: forward "f2" (test:2:1)',
     'rewrite: 198.51.100.10:5000 → 172.22.161.20:30003',
     'emit: by lan, MTU 1500',

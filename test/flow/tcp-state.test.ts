@@ -255,8 +255,13 @@ const CASES: Record<string, readonly Step[]> = {
 
 for (const [name, steps] of Object.entries(CASES)) test(name, () => void play(steps));
 
+const TIMEOUTS = {
+  ...{ udp: 300, dns: 10, tcpEstablished: 7440, tcpOpening: 240, tcpClosing: 250 },
+  ...{ icmp: 60, unanswered: 30, hold: 120, fragment: 30 },
+};
+
 test('REQ-19 lifetimes: established only between handshake and close; mid-stream only when both have spoken', () => {
-  const timeouts = { udp: 300, dns: 10, tcpEstablished: 7440, tcpTransitory: 240, icmp: 60, hold: 120, fragment: 30 };
+  const timeouts = TIMEOUTS;
   const life = (flow: Flow) => lifetime(flow.kind, timeouts);
   const flow = new Flow(S);
   flow.send(0, S, 100, 0);
@@ -267,7 +272,7 @@ test('REQ-19 lifetimes: established only between handshake and close; mid-stream
   assert.equal(life(flow), 7440);
   assert.ok((flow.kind & RowFlag.ASSURED) !== 0);
   flow.send(0, F | A, 101, 901);
-  assert.equal(life(flow), 240);
+  assert.equal(life(flow), 250);
   const loose = new Flow(A);
   loose.send(0, A, 5000, 8000);
   assert.equal(life(loose), 240);
@@ -275,6 +280,27 @@ test('REQ-19 lifetimes: established only between handshake and close; mid-stream
   assert.equal(life(loose), 7440);
   assert.equal(lifetime(17, timeouts), 300);
   assert.equal(lifetime(1, timeouts), 60);
+});
+
+test('REQ-19 what a stranger begins has a short life until it is answered, TCP until its handshake is complete', () => {
+  const life = (kind: number) => lifetime(kind | RowFlag.INBOUND, TIMEOUTS);
+  const flow = new Flow(S);
+  flow.send(0, S, 100, 0);
+  assert.equal(life(flow.kind), 30);
+  flow.send(1, S | A, 900, 101);
+  assert.equal(life(flow.kind), 30);
+  flow.send(0, A, 101, 901);
+  assert.equal(life(flow.kind), 7440);
+  flow.send(1, R, 901, 0);
+  assert.equal(life(flow.kind), 250);
+  for (const [proto, answered] of [
+    [17, 300],
+    [1, 60],
+    [47, 300],
+  ] as const) {
+    assert.equal(life(proto), 30);
+    assert.equal(life(proto | RowFlag.REPLIED), answered);
+  }
 });
 
 test('a stranger who does not know the sequence number cannot close: of 10,000 random RSTs and FINs none counts', () => {
