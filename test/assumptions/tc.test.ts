@@ -63,8 +63,10 @@ inNamespace('kernel facts: tc', import.meta.url, ['--net'], () => {
       process.execPath,
       '-e',
       `process.stdin.once('data', () => {
-        const socket = require('node:net').connect(5001, '10.50.0.1', () => console.log('connected'));
-        process.stdin.once('data', () => socket.write(Buffer.alloc(500000)));
+        const socket = require('node:net').connect(5001, '10.50.0.1', () => {
+          process.stdin.once('data', () => socket.write(Buffer.alloc(500000)));
+          console.log('connected');
+        });
       });
       console.log('here');`,
     ]);
@@ -74,6 +76,11 @@ inNamespace('kernel facts: tc', import.meta.url, ['--net'], () => {
           nsenter --net --target=${client.pid} ip addr add 10.50.0.2/24 dev far
           nsenter --net --target=${client.pid} ip link set far up`);
       client.stdin.write('connect\n');
+      // Or it ends before that, with a message on stderr.
+      await Promise.race([
+        Promise.all([accepted, once(client.stdout, 'data')]),
+        once(client, 'exit').then(() => assert.fail('the client ended before it was connected')),
+      ]);
       const [socket] = (await accepted) as [Socket];
       sh(`tc filter add dev near ingress pref 1 protocol ip ${CATCH_ALL} ${toTun}`);
       client.stdin.write('send\n');

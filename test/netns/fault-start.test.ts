@@ -19,7 +19,7 @@ import { runtimePaths } from '../../src/control/runtime-dir.js';
 import { KernelError, Netlink } from '../../src/host/index.js';
 import { diffState, kernelState, type Namespace, run } from '../../src/lab/index.js';
 import { native } from '../../src/native.js';
-import { inNamespace } from '../in-namespace.js';
+import { besideOneAnother, inNamespace } from '../in-namespace.js';
 
 /** rp_filter=1 and an address that only the TUN has: every kind of change is made. */
 const CONFIG = `uplink: { interface: vmbr0, address: [203.0.113.10, 203.0.113.11], ports: "20000-29999" }
@@ -138,8 +138,8 @@ async function tryAll(fault: Fault, modes: readonly boolean[]): Promise<void> {
       if (differences.length + left.length > 0) wrong.push(`${name}: ${[...left, ...differences].join('\n  ')}`);
       // A thread that has ended closes what was its own a moment later.
       let more = openFds() - open;
-      for (let tries = 0; end && more > 0 && tries < 20; tries++) {
-        await sleep(50);
+      for (let tries = 0; end && more > 0 && tries < 200; tries++) {
+        await sleep(5);
         more = openFds() - open;
       }
       if (end && more > 0) wrong.push(`${name}: ${more} descriptors are left open`);
@@ -151,11 +151,8 @@ async function tryAll(fault: Fault, modes: readonly boolean[]): Promise<void> {
   assert.ok(refused > 0, 'some faults must make a start fail');
 }
 
-inNamespace(
-  'each netlink request fails',
-  import.meta.url,
-  ['--net'],
-  () => {
+besideOneAnother('whatever fails, nothing is left behind', () => {
+  inNamespace('each netlink request fails', import.meta.url, ['--net'], () => {
     test('the kernel is as before, whichever it was', async () => {
       const fault = new Fault();
       const { prototype } = Netlink;
@@ -163,15 +160,9 @@ inNamespace(
       prototype.request = fault.wrap(([type, , , what]) => what ?? `request ${type}`, prototype.request, failure);
       await tryAll(fault, [false, true]);
     });
-  },
-  170,
-);
+  });
 
-inNamespace(
-  'each reading of a kernel table fails',
-  import.meta.url,
-  ['--net'],
-  () => {
+  inNamespace('each reading of a kernel table fails', import.meta.url, ['--net'], () => {
     test('the kernel is as before, whichever it was', async () => {
       const fault = new Fault();
       const { prototype } = Netlink;
@@ -180,15 +171,9 @@ inNamespace(
       prototype.dump = fault.wrap(([type, , what]) => what ?? `dump ${type}`, prototype.dump, failure);
       await tryAll(fault, [false]);
     });
-  },
-  170,
-);
+  });
 
-inNamespace(
-  'each write to /proc/sys and to the runtime directory fails',
-  import.meta.url,
-  ['--net'],
-  () => {
+  inNamespace('each write to /proc/sys and to the runtime directory fails', import.meta.url, ['--net'], () => {
     test('the kernel is as before, whichever it was', async () => {
       const fault = new Fault();
       const full = () => Object.assign(new Error('ENOSPC: no space left on device'), { code: 'ENOSPC' });
@@ -204,15 +189,9 @@ inNamespace(
       syncBuiltinESMExports();
       await tryAll(fault, [false]);
     });
-  },
-  170,
-);
+  });
 
-inNamespace(
-  'each call of the addon fails',
-  import.meta.url,
-  ['--net'],
-  () => {
+  inNamespace('each call of the addon fails', import.meta.url, ['--net'], () => {
     test('the kernel is as before, whichever it was', async () => {
       const fault = new Fault();
       const failure = () => Object.assign(new Error('EMFILE: too many open files'), { code: 'EMFILE', errno: -24 });
@@ -221,6 +200,5 @@ inNamespace(
         addon[name] = fault.wrap(() => name, addon[name]!, failure);
       await tryAll(fault, [false]);
     });
-  },
-  170,
-);
+  });
+});
