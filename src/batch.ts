@@ -24,15 +24,15 @@ export const BORN_BYTES = 256 * 1024;
 const DATA_BYTES = 1024 * 1024 + PACKET_BYTES + HEADROOM + BORN_BYTES;
 
 /** Words of `ctl`, shared with the addon. */
-export const Ctl = {
+export const enum Ctl {
   /** Packets in the batch. */
-  COUNT: 0,
+  COUNT = 0,
   /** Bytes of `data` in use: where the next packet's headroom begins. */
-  USED: 1,
+  USED = 1,
   /** CLOCK_BOOTTIME when the batch was received: whole seconds (the unit of rows), and milliseconds modulo 2^32. */
-  SECONDS: 2,
-  MILLIS: 3,
-} as const;
+  SECONDS = 2,
+  MILLIS = 3,
+}
 
 export class Batch {
   readonly ctl = new Int32Array(16);

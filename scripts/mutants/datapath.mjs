@@ -23,8 +23,8 @@ mutant(10, 'hairpin keeps the source', '  if (d.sourceNat) {', '  if (false) {')
 mutant(
   17,
   'a SYN through a mapping is refused',
-  'return (flags & ACK) === 0;',
-  'return (flags & ACK) === 0 && action !== Action.POOL;',
+  'return (flags & TcpFlag.ACK) === 0;',
+  'return (flags & TcpFlag.ACK) === 0 && action !== Action.POOL;',
 );
 mutant(32, 'an inside host may have any number of mappings', 'if (plan.perHost > 0 &&', 'if (plan.perHost < 0 &&');
 mutant(
@@ -82,8 +82,8 @@ mutant(12, 'closed connections keep their ports', 'Math.min(RECLAIM_TRIES, close
 mutant(
   12,
   'a connection that was opened again gives way',
-  'rows[row * ROW_WORDS] === generation && mayGiveWay(rows, row * ROW_WORDS, now) ? row : -1;',
-  'rows[row * ROW_WORDS] === generation ? row : -1;',
+  'rows[row * Words.ROW] === generation && mayGiveWay(rows, row * Words.ROW, now) ? row : -1;',
+  'rows[row * Words.ROW] === generation ? row : -1;',
 );
 inFile('src/datapath/claim.ts', 'datapath/shortage');
 mutant(
@@ -169,11 +169,11 @@ inFile('src/datapath/rewrite.ts', 'datapath/nat', 'datapath/mapping', 'datapath/
 mutant(7, 'inbound packets always refresh', 'if (!fromInside && !engine.plan.inboundRefresh)', 'if (false)');
 mutant(7, 'inbound packets never refresh', 'if (!fromInside && !engine.plan.inboundRefresh)', 'if (!fromInside)');
 mutant(12, 'a DNS flow lives as long as others', 'now + timeouts.dns', 'now + timeouts.udp');
-mutant(14, 'DF is not obeyed', '& DF) !== 0 && wireBytes(batch, i) > mtu', '& DF) !== 0 && false');
+mutant(14, 'DF is not obeyed', '& Fragment.DF) !== 0 && wireBytes(batch, i) > mtu', '& Fragment.DF) !== 0 && false');
 mutant(
   14,
   'packets without DF are refused',
-  '(view.getUint16(off + Ipv4.FRAGMENT) & DF) !== 0 && wireBytes',
+  '(view.getUint16(off + Ipv4.FRAGMENT) & Fragment.DF) !== 0 && wireBytes',
   'wireBytes',
 );
 mutant(14, 'the next-hop MTU is not told', 'Unreachable.TOO_BIG, mtu', 'Unreachable.TOO_BIG, 0');
@@ -198,7 +198,7 @@ mutant(45, 'the MSS is raised', 'if (mss <= limit) return;', 'if (mss === limit)
 mutant(
   45,
   'the MSS of every segment is lowered',
-  '((flags >>> TCP_FLAGS_SHIFT) & SYN) !== 0 && !later',
+  '((flags >>> Flag.TCP_SHIFT) & TcpFlag.SYN) !== 0 && !later',
   'proto === IPPROTO.TCP && !later',
 );
 mutant(45, 'an MSS at an odd offset breaks the checksum', 'if (((at - l4) & 1) !== 0) delta', 'if (false) delta');
@@ -218,7 +218,7 @@ mutant(
   20,
   'a RST that ends nothing is not forwarded',
   '  count(engine, at, side, kind,',
-  '  if (((flags >>> TCP_FLAGS_SHIFT) & RST) !== 0 && ((kind >>> STATE_SHIFT) & STATE_MASK) !== State.CLOSE) return Verdict.TCP_INVALID;\n  count(engine, at, side, kind,',
+  '  if (((flags >>> Flag.TCP_SHIFT) & TcpFlag.RST) !== 0 && ((kind >>> Kind.STATE_SHIFT) & Kind.STATE_MASK) !== State.CLOSE) return Verdict.TCP_INVALID;\n  count(engine, at, side, kind,',
 );
 
 inFile('src/datapath/icmp.ts', 'datapath/nat', 'datapath/icmp');
@@ -256,7 +256,7 @@ mutant(
   26,
   'options in the quote are not expected',
   'const header = headerBytes(view, q);',
-  'const header = IPV4_BYTES;',
+  'const header = Ipv4.BYTES;',
 );
 mutant(
   26,

@@ -2,7 +2,12 @@
 import { inFile, mutant } from './collect.mjs';
 
 inFile('src/datapath/fragment.ts', 'datapath/nat');
-mutant(15, 'overlapping fragments pass', '(fragment & MF) === 0)) return', '(fragment & MF) === 0) && false) return');
+mutant(
+  15,
+  'overlapping fragments pass',
+  '(fragment & Fragment.MF) === 0)) return',
+  '(fragment & Fragment.MF) === 0) && false) return',
+);
 mutant(
   15,
   'a fragment before the first is lost',
@@ -22,8 +27,8 @@ inFile('src/flow/tcp-state.ts', 'flow/tcp-state', 'datapath/nat');
 mutant(
   16,
   'the handshake never ends',
-  'if (state === State.SYN_RECV && (flags & ACK) !== 0',
-  'if (state === State.NONE && (flags & ACK) !== 0',
+  'if (state === State.SYN_RECV && (flags & TcpFlag.ACK) !== 0',
+  'if (state === State.NONE && (flags & TcpFlag.ACK) !== 0',
 );
 mutant(17, 'simultaneous open is not known', ' State.SYN_RECV : State.SYN_SENT2', ' State.SYN_RECV : State.SYN_SENT');
 mutant(20, 'any RST closes', 'return refused || exact ?', 'return true ?');

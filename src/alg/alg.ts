@@ -23,14 +23,14 @@ export class Announcement {
 }
 
 /** What a line is. */
-export const Line = {
+export const enum Line {
   /** Nothing to do with addresses. */
-  OTHER: 0,
+  OTHER = 0,
   /** An announcement that was understood. */
-  ADDRESS: 1,
+  ADDRESS = 1,
   /** From here on nothing is readable any more (encryption). */
-  SEALED: 2,
-} as const;
+  SEALED = 2,
+}
 
 export interface Helper {
   readonly name: string;

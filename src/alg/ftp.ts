@@ -10,7 +10,12 @@
  */
 import { type Announcement, type Helper, Line } from './alg.js';
 
-export const Form = { PORT: 0, EPRT: 1, PASV: 2, EPSV: 3 } as const;
+export const enum Form {
+  PORT = 0,
+  EPRT = 1,
+  PASV = 2,
+  EPSV = 3,
+}
 
 const SPACE = 0x20;
 const CR = 0x0d;

@@ -10,16 +10,16 @@ import type { CaptureFilter } from './capture.js';
 import type { Plan } from './plan.js';
 
 /** Int32 words of the shared mailbox, one mailbox a worker. */
-export const Mail = {
+export const enum Mail {
   /** Messages sent; written by control. */
-  SENT: 0,
+  SENT = 0,
   /** Messages taken; written by the worker. */
-  TAKEN: 1,
+  TAKEN = 1,
   /** Generation of the plan in force; written by the worker. */
-  PLAN: 2,
+  PLAN = 2,
   /** CLOCK_BOOTTIME seconds of the last cycle; written by the worker. A worker that is alive never lags by more than two. */
-  ALIVE: 3,
-} as const;
+  ALIVE = 3,
+}
 
 export function newMailbox(): SharedArrayBuffer {
   return new SharedArrayBuffer(64);

@@ -6,7 +6,11 @@
  */
 
 /** Index into `Plan.protocols`-shaped arrays: the three protocols that have ports (or query ids). */
-export const Proto = { TCP: 0, UDP: 1, ICMP: 2 } as const;
+export const enum Proto {
+  TCP = 0,
+  UDP = 1,
+  ICMP = 2,
+}
 export const PROTOS = 3;
 
 /** IPv4 prefix; `prefix === (address & mask)`. The whole internet is { prefix: 0, mask: 0 }. */
@@ -88,8 +92,15 @@ export interface Forward {
   readonly reversible: boolean;
 }
 
-export const Mapping = { ENDPOINT_INDEPENDENT: 0, ENDPOINT_DEPENDENT: 1 } as const;
-export const Filtering = { ENDPOINT_INDEPENDENT: 0, ADDRESS_DEPENDENT: 1, ADDRESS_AND_PORT_DEPENDENT: 2 } as const;
+export const enum Mapping {
+  ENDPOINT_INDEPENDENT = 0,
+  ENDPOINT_DEPENDENT = 1,
+}
+export const enum Filtering {
+  ENDPOINT_INDEPENDENT = 0,
+  ADDRESS_DEPENDENT = 1,
+  ADDRESS_AND_PORT_DEPENDENT = 2,
+}
 
 /** Outbound rule; the first match wins, the last rule of every plan matches everything. */
 export interface NatRule {

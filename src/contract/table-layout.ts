@@ -16,110 +16,129 @@ export const TABLE_MAGIC = 0x544e_4754; // 'TGNT'
 export const TABLE_VERSION = 3;
 
 /** Int32 words of the header. */
-export const Header = {
-  MAGIC: 0,
-  VERSION: 1,
+export const enum Header {
+  MAGIC = 0,
+  VERSION = 1,
   /** Rows (= `limits.flows`). */
-  ROWS: 2,
+  ROWS = 2,
   /** First 16 bytes of /proc/sys/kernel/random/boot_id, as 4 words: boottime seconds of another boot mean nothing. */
-  BOOT_ID: 3,
+  BOOT_ID = 3,
   /** Secret key of the hash, 2 words. */
-  HASH_KEY: 7,
+  HASH_KEY = 7,
   /** 0 free, 1 held, 2 held with sleepers. */
-  LOCK: 9,
+  LOCK = 9,
   /** Rows 0…HIGH_WATER−1 have been used at least once. */
-  HIGH_WATER: 10,
+  HIGH_WATER = 10,
   /** FIFO of freed rows (row + 1, chained through Row.DELTA); 0 = empty. */
-  FREE_HEAD: 11,
-  FREE_TAIL: 12,
-  LIVE_FLOWS: 13,
-  MAPPING_HIGH_WATER: 14,
-  MAPPING_FREE: 15,
-  LIVE_MAPPINGS: 16,
-  LIVE_HOSTS: 17,
-  LIVE_PINHOLES: 18,
+  FREE_HEAD = 11,
+  FREE_TAIL = 12,
+  LIVE_FLOWS = 13,
+  MAPPING_HIGH_WATER = 14,
+  MAPPING_FREE = 15,
+  LIVE_MAPPINGS = 16,
+  LIVE_HOSTS = 17,
+  LIVE_PINHOLES = 18,
   /** Raised by each insert and delete. */
-  CHANGES: 19,
+  CHANGES = 19,
   /** Mappings that a helper has opened for a connection that has not come yet. */
-  LIVE_EXPECTED: 20,
-} as const;
+  LIVE_EXPECTED = 20,
+}
 export const HEADER_BYTES = 4096;
 
-/** Int32 words of a flow row. Side 0 sent the first packet; side 1 answers. */
-export const Row = {
-  GENERATION: 0,
-  /** IP protocol | State << 8 (4 bits) | RowFlag bits from 12 on. */
-  KIND: 1,
-  /** The tuple as side 0's packets carry it when they arrive; ports = source << 16 | destination. */
-  SRC0: 2,
-  DST0: 3,
-  PORTS0: 4,
-  /** The tuple as side 1's packets carry it when they arrive. What side s sends leaves as the reverse of the other side's tuple. */
-  SRC1: 5,
-  DST1: 6,
-  PORTS1: 7,
-  /** Ones' complement deltas of side 0's rewrite: address words << 16 | layer 4 (addresses where they count, and ports). */
-  DELTA: 8,
-  /** The row is dead after this second. */
-  EXPIRES: 9,
-  /** Mapping index + 1, or 0: no mapping (forward, plain routing, endpoint-dependent port is in PORT_OWNER flag). */
-  MAPPING: 10,
-  /** rule id | out interface of side 0's packets << 16 | of side 1's << 24. */
-  RULE: 11,
-  /** Bytes (IP length) that each side sent, Float64 at word 12 and 14. */
-  BYTES0: 12,
-  BYTES1: 14,
-} as const;
-export const ROW_WORDS = 16;
+/** Int32 words of one record of each section. */
+export const enum Words {
+  ROW = 16,
+  TCP = 5,
+  MAPPING = 8,
+  /** Address-dependent filtering of mappings with more than one remote: mapping + 1, remote address, flows. */
+  PINHOLE = 3,
+  /** Inside hosts: address, live mappings by Proto (TCP, UDP, ICMP), flows that the host has begun or, through a mapping, answered. */
+  HOST = 5,
+  CONTROL = 32,
+}
 
-export const STATE_SHIFT = 8;
-export const STATE_MASK = 15;
+/** Int32 words of a flow row. Side 0 sent the first packet; side 1 answers. */
+export const enum Row {
+  GENERATION = 0,
+  /** IP protocol | State << 8 (4 bits) | RowFlag bits from 12 on. */
+  KIND = 1,
+  /** The tuple as side 0's packets carry it when they arrive; ports = source << 16 | destination. */
+  SRC0 = 2,
+  DST0 = 3,
+  PORTS0 = 4,
+  /** The tuple as side 1's packets carry it when they arrive. What side s sends leaves as the reverse of the other side's tuple. */
+  SRC1 = 5,
+  DST1 = 6,
+  PORTS1 = 7,
+  /** Ones' complement deltas of side 0's rewrite: address words << 16 | layer 4 (addresses where they count, and ports). */
+  DELTA = 8,
+  /** The row is dead after this second. */
+  EXPIRES = 9,
+  /** Mapping index + 1, or 0: no mapping (forward, plain routing, endpoint-dependent port is in PORT_OWNER flag). */
+  MAPPING = 10,
+  /** rule id | out interface of side 0's packets << 16 | of side 1's << 24. */
+  RULE = 11,
+  /** Bytes (IP length) that each side sent, Float64 at word 12 and 14. */
+  BYTES0 = 12,
+  BYTES1 = 14,
+}
+
+/** Where the state stands in Row.KIND. */
+export const enum Kind {
+  STATE_SHIFT = 8,
+  STATE_MASK = 15,
+}
 
 /** Bits 12… of Row.KIND. */
-export const RowFlag = {
+export const enum RowFlag {
   /** TCP: a FIN of side 0 / side 1 was seen, and was acknowledged. */
-  FIN0: 1 << 12,
-  FIN1: 1 << 13,
-  FIN0_ACKED: 1 << 14,
-  FIN1_ACKED: 1 << 15,
+  FIN0 = 1 << 12,
+  FIN1 = 1 << 13,
+  FIN0_ACKED = 1 << 14,
+  FIN1_ACKED = 1 << 15,
   /** Side 1 has answered. */
-  REPLIED: 1 << 16,
+  REPLIED = 1 << 16,
   /** Both ways seen and lasting: what conntrack calls ASSURED. */
-  ASSURED: 1 << 17,
+  ASSURED = 1 << 17,
   /** The inside host has sent in this flow: it counts in its mapping. */
-  OUTBOUND: 1 << 18,
+  OUTBOUND = 1 << 18,
   /** Nothing is rewritten (routed between LANs, `translate: false`). */
-  PLAIN: 1 << 19,
+  PLAIN = 1 << 19,
   /** Source and destination are rewritten. */
-  HAIRPIN: 1 << 20,
+  HAIRPIN = 1 << 20,
   /** Side 0 came from outside (forward, or inbound through a mapping). */
-  INBOUND: 1 << 21,
+  INBOUND = 1 << 21,
   /** Made by a forward (destination NAT). */
-  FORWARD: 1 << 22,
+  FORWARD = 1 << 22,
   /** Picked up in mid-stream: no window is known yet. */
-  LOOSE: 1 << 23,
+  LOOSE = 1 << 23,
   /** Window scales of side 0 and side 1, 4 bits each; 15 = none announced. */
-  SCALE0_SHIFT: 24,
-  SCALE1_SHIFT: 28,
-} as const;
+  SCALE0_SHIFT = 24,
+  SCALE1_SHIFT = 28,
+}
 
 /** Int32 words of the TCP part of a row: highest sequence end sent, highest ACK sent, last windows (side 0 << 16 | side 1). */
-export const Tcp = { END0: 0, END1: 1, ACK0: 2, ACK1: 3, WINDOWS: 4 } as const;
-export const TCP_WORDS = 5;
+export const enum Tcp {
+  END0 = 0,
+  END1 = 1,
+  ACK0 = 2,
+  ACK1 = 3,
+  WINDOWS = 4,
+}
 
 /** Values of a row's state bits. TCP names are conntrack's. */
-export const State = {
-  NONE: 0,
-  SYN_SENT: 1,
-  SYN_RECV: 2,
-  ESTABLISHED: 3,
-  FIN_WAIT: 4,
-  CLOSE_WAIT: 5,
-  LAST_ACK: 6,
-  TIME_WAIT: 7,
-  CLOSE: 8,
-  SYN_SENT2: 9,
-} as const;
+export const enum State {
+  NONE = 0,
+  SYN_SENT = 1,
+  SYN_RECV = 2,
+  ESTABLISHED = 3,
+  FIN_WAIT = 4,
+  CLOSE_WAIT = 5,
+  LAST_ACK = 6,
+  TIME_WAIT = 7,
+  CLOSE = 8,
+  SYN_SENT2 = 9,
+}
 export const STATE_NAMES = [
   'NONE',
   'SYN_SENT',
@@ -134,36 +153,31 @@ export const STATE_NAMES = [
 ] as const;
 
 /** Int32 words of a mapping: (protocol, inside X:x) ↔ (outside P:p). */
-export const MappingRow = {
+export const enum MappingRow {
   /** Odd = live or held. */
-  GENERATION: 0,
-  INSIDE: 1,
-  OUTSIDE: 2,
+  GENERATION = 0,
+  INSIDE = 1,
+  OUTSIDE = 2,
   /** x << 16 | p. */
-  PORTS: 3,
+  PORTS = 3,
   /** protocol number | kind << 8 (MappingKind) | filtering << 12 | rule id << 16. */
-  META: 4,
+  META = 4,
   /** Flows in which the inside host has sent. 0 = held. */
-  COUNT: 5,
+  COUNT = 5,
   /** Held or expected: the port is nobody else's until this second. Live: last second in which an outbound flow keeps it (informative). */
-  EXPIRES: 6,
+  EXPIRES = 6,
   /**
    * Address-dependent filtering: the only remote address so far, or 0 when remotes are in the pinholes. With COUNT 0: the
    * address that a helper expects a connection from, or 0. Free mappings: next free + 1.
    */
-  REMOTE: 7,
-} as const;
-export const MAPPING_WORDS = 8;
-export const MappingKind = {
-  ENDPOINT_INDEPENDENT: 0,
+  REMOTE = 7,
+}
+export const enum MappingKind {
+  ENDPOINT_INDEPENDENT = 0,
   /** A port that endpoint-dependent flows share; INSIDE and x are 0. */
-  SHARED_PORT: 1,
-} as const;
+  SHARED_PORT = 1,
+}
 
-/** Address-dependent filtering of mappings with more than one remote: mapping + 1, remote address, flows. */
-export const PINHOLE_WORDS = 3;
-/** Inside hosts: address, live mappings by Proto (TCP, UDP, ICMP), flows that the host has begun or, through a mapping, answered. */
-export const HOST_WORDS = 5;
 /** Public addresses whose ports have bitmaps; each holds 3 × 2048 words behind a line with the address and its counts (flow/port-pool.ts). */
 export const BITMAP_ADDRESSES = 16;
 export const BITMAP_WORDS = 16 + 3 * 2048;
@@ -174,22 +188,21 @@ export const BITMAP_WORDS = 16 + 3 * 2048;
  */
 export const CONTROLS = 1024;
 export const CONTROL_WINDOW = 8;
-export const CONTROL_WORDS = 32;
-export const Control = {
+export const enum Control {
   /** Row + 1, or 0. The record is dead when the row's generation is another. */
-  ROW: 0,
-  GENERATION: 1,
+  ROW = 0,
+  GENERATION = 1,
   /** Number of corrections | StreamFlag bits | what the helper keeps between two lines << 16. */
-  STATE: 2,
+  STATE = 2,
   /** Sequence number behind the last byte read, as the sender counts. */
-  NEXT: 4,
+  NEXT = 4,
   /** Bytes by which the corrections that are no longer listed have lengthened the stream. */
-  BASE: 6,
+  BASE = 6,
   /** CORRECTIONS of side 0, then of side 1: sequence number as the sender counts; old length << 24 | new length << 16 | port. */
-  CORRECTIONS: 8,
+  CORRECTIONS = 8,
   /** EXPECTED mappings + 1 that were opened for this connection. */
-  EXPECTED: 24,
-} as const;
+  EXPECTED = 24,
+}
 export const CORRECTIONS = 4;
 export const EXPECTED = 8;
 /** Expected connections in all. */
@@ -241,16 +254,16 @@ export function tableLayout(flows: number): TableLayout {
     at = (at + bytes + 63) & ~63;
     return start;
   };
-  const rowsAt = section(flows * ROW_WORDS * 4);
-  const tcpAt = section(flows * TCP_WORDS * 4);
+  const rowsAt = section(flows * Words.ROW * 4);
+  const tcpAt = section(flows * Words.TCP * 4);
   const flowIndexAt = section(flowBuckets * BUCKET * 4);
-  const mappingsAt = section(mappings * MAPPING_WORDS * 4);
+  const mappingsAt = section(mappings * Words.MAPPING * 4);
   const insideIndexAt = section(mappingBuckets * BUCKET * 4);
   const outsideIndexAt = section(mappingBuckets * BUCKET * 4);
-  const pinholesAt = section(pinholes * PINHOLE_WORDS * 4);
-  const hostsAt = section(hosts * HOST_WORDS * 4);
+  const pinholesAt = section(pinholes * Words.PINHOLE * 4);
+  const hostsAt = section(hosts * Words.HOST * 4);
   const bitmapsAt = section(BITMAP_ADDRESSES * BITMAP_WORDS * 4);
-  const controlsAt = section(CONTROLS * CONTROL_WORDS * 4);
+  const controlsAt = section(CONTROLS * Words.CONTROL * 4);
   return {
     rows: flows,
     mappings,

@@ -12,16 +12,13 @@ import type { Prefix } from '../contract/plan.js';
 import {
   HEADER_BYTES,
   Header,
-  MAPPING_WORDS,
+  Kind,
   MappingRow,
-  ROW_WORDS,
   Row,
   RowFlag,
-  STATE_MASK,
   STATE_NAMES,
-  STATE_SHIFT,
   type TableLayout,
-  TCP_WORDS,
+  Words,
 } from '../contract/table-layout.js';
 import { formatAddress } from './address.js';
 
@@ -64,7 +61,7 @@ export class TableReader {
   constructor(buffer: ArrayBuffer | SharedArrayBuffer, layout: TableLayout) {
     this.layout = layout;
     this.#words = new Int32Array(buffer);
-    this.#bytes = new Float64Array(buffer, layout.rowsAt, layout.rows * (ROW_WORDS / 2));
+    this.#bytes = new Float64Array(buffer, layout.rowsAt, layout.rows * (Words.ROW / 2));
     this.#header = new Int32Array(buffer, 0, HEADER_BYTES / 4);
   }
 
@@ -86,7 +83,7 @@ export class TableReader {
    */
   read(index: number, now: number, filter: FlowFilter = {}): Flow | null {
     const words = this.#words;
-    const at = this.layout.rowsAt / 4 + index * ROW_WORDS;
+    const at = this.layout.rowsAt / 4 + index * Words.ROW;
     for (let attempt = 0; attempt < 4; attempt++) {
       const generation = Atomics.load(words, at + Row.GENERATION);
       if ((generation & 1) === 0) return null;
@@ -99,8 +96,8 @@ export class TableReader {
       const ports1 = Atomics.load(words, at + Row.PORTS1);
       const expires = Atomics.load(words, at + Row.EXPIRES);
       const rule = Atomics.load(words, at + Row.RULE) & 0xffff;
-      const original = this.#bytes[index * (ROW_WORDS / 2) + Row.BYTES0 / 2]!;
-      const reply = this.#bytes[index * (ROW_WORDS / 2) + Row.BYTES1 / 2]!;
+      const original = this.#bytes[index * (Words.ROW / 2) + Row.BYTES0 / 2]!;
+      const reply = this.#bytes[index * (Words.ROW / 2) + Row.BYTES1 / 2]!;
       if (Atomics.load(words, at + Row.GENERATION) !== generation) continue;
       if (expires < now) return null;
       const proto = kind & 0xff;
@@ -110,7 +107,7 @@ export class TableReader {
         generation,
         proto,
         protocol: PROTOCOL_NAMES[proto] ?? String(proto),
-        state: proto === TCP ? (STATE_NAMES[(kind >>> STATE_SHIFT) & STATE_MASK] ?? 'NONE') : '',
+        state: proto === TCP ? (STATE_NAMES[(kind >>> Kind.STATE_SHIFT) & Kind.STATE_MASK] ?? 'NONE') : '',
         timeout: expires - now,
         original: tuple(proto, src0, dst0, ports0),
         reply: tuple(proto, src1, dst1, ports1),
@@ -131,12 +128,12 @@ export class TableReader {
    */
   copyRow(index: number, now: number, into: Int32Array): boolean {
     const words = this.#words;
-    const at = this.layout.rowsAt / 4 + index * ROW_WORDS;
+    const at = this.layout.rowsAt / 4 + index * Words.ROW;
     const generation = Atomics.load(words, at);
     if ((generation & 1) === 0) return false;
-    for (let i = 0; i < ROW_WORDS; i++) into[i] = Atomics.load(words, at + i);
-    const tcp = this.layout.tcpAt / 4 + index * TCP_WORDS;
-    for (let i = 0; i < TCP_WORDS; i++) into[ROW_WORDS + i] = Atomics.load(words, tcp + i);
+    for (let i = 0; i < Words.ROW; i++) into[i] = Atomics.load(words, at + i);
+    const tcp = this.layout.tcpAt / 4 + index * Words.TCP;
+    for (let i = 0; i < Words.TCP; i++) into[Words.ROW + i] = Atomics.load(words, tcp + i);
     return Atomics.load(words, at) === generation && into[Row.EXPIRES]! >= now;
   }
 
@@ -148,10 +145,10 @@ export class TableReader {
   /** The same for a mapping, live or held. */
   copyMapping(index: number, into: Int32Array): boolean {
     const words = this.#words;
-    const at = this.layout.mappingsAt / 4 + index * MAPPING_WORDS;
+    const at = this.layout.mappingsAt / 4 + index * Words.MAPPING;
     const generation = Atomics.load(words, at);
     if ((generation & 1) === 0) return false;
-    for (let i = 0; i < MAPPING_WORDS; i++) into[i] = Atomics.load(words, at + i);
+    for (let i = 0; i < Words.MAPPING; i++) into[i] = Atomics.load(words, at + i);
     return Atomics.load(words, at) === generation;
   }
 
@@ -161,7 +158,7 @@ export class TableReader {
     const words = this.#words;
     const end = this.highWater;
     let at = this.layout.rowsAt / 4;
-    for (let index = 0; index < end; index++, at += ROW_WORDS) {
+    for (let index = 0; index < end; index++, at += Words.ROW) {
       if ((words[at + Row.GENERATION]! & 1) === 0 || words[at + Row.EXPIRES]! < now) continue;
       counts[(words[at + Row.KIND]! & 0xff) * 16 + ((words[at + Row.KIND]! >>> 8) & 0xf)]!++;
     }
@@ -184,7 +181,7 @@ export class TableReader {
     const words = this.#words;
     const end = this.mappingHighWater;
     let at = this.layout.mappingsAt / 4;
-    for (let index = 0; index < end; index++, at += MAPPING_WORDS) {
+    for (let index = 0; index < end; index++, at += Words.MAPPING) {
       if ((words[at + MappingRow.GENERATION]! & 1) === 0) continue;
       const proto = words[at + MappingRow.META]! & 0xff;
       const slot = proto === TCP ? 0 : proto === UDP ? 1 : 2;

@@ -15,17 +15,7 @@ import {
   ImportFlow,
   ImportMapping,
 } from '../contract/import.js';
-import {
-  MappingKind,
-  MappingRow,
-  ROW_WORDS,
-  Row,
-  RowFlag,
-  STATE_MASK,
-  STATE_SHIFT,
-  TCP_WORDS,
-  Tcp,
-} from '../contract/table-layout.js';
+import { Kind, MappingKind, MappingRow, Row, RowFlag, Tcp, Words } from '../contract/table-layout.js';
 import type { TableReader } from './flows.js';
 import codec from './state-codec.js';
 
@@ -124,7 +114,7 @@ export function* exportState(
   };
   yield seal(MAGIC);
   yield seal(framed({ head: { version, written: Math.floor(Date.now() / 1000) } }));
-  const words = new Int32Array(ROW_WORDS + TCP_WORDS);
+  const words = new Int32Array(Words.ROW + Words.TCP);
   const bytes = new Float64Array(words.buffer, Row.BYTES0 * 4, 2);
   const count = { mappings: 0, flows: 0 };
   let mappings: MappingRecord[] = [];
@@ -187,7 +177,7 @@ function flowRecord(w: Int32Array, bytes: Float64Array, now: number): FlowRecord
     originalBytes: bytes[0]!,
     replyBytes: bytes[1]!,
     mapped: w[Row.MAPPING] !== 0,
-    state: (kind >>> STATE_SHIFT) & STATE_MASK,
+    state: (kind >>> Kind.STATE_SHIFT) & Kind.STATE_MASK,
     flags: FLAGS.flatMap((bit, flag) => (bit !== 0 && (kind & bit) !== 0 ? [flag] : [])),
     ...(protocol === TCP && { tcp: tcpRecord(w, kind) }),
   };
@@ -198,7 +188,7 @@ function tupleRecord(w: Int32Array, at: number): TupleRecord {
 }
 
 function tcpRecord(w: Int32Array, kind: number): NonNullable<FlowRecord['tcp']> {
-  const word = (i: number) => w[ROW_WORDS + i]! >>> 0;
+  const word = (i: number) => w[Words.ROW + i]! >>> 0;
   const windows = word(Tcp.WINDOWS);
   return {
     end0: word(Tcp.END0),
@@ -294,7 +284,7 @@ function pack(
   flows.forEach((flow, index) => {
     const w = chunk.flows.subarray(index * IMPORT_FLOW_WORDS);
     const tcp = flow.tcp ?? {};
-    let kind = ((flow.protocol ?? 0) & 0xff) | (((flow.state ?? 0) & STATE_MASK) << STATE_SHIFT);
+    let kind = ((flow.protocol ?? 0) & 0xff) | (((flow.state ?? 0) & Kind.STATE_MASK) << Kind.STATE_SHIFT);
     for (const flag of flow.flags ?? []) kind |= FLAGS[flag] ?? 0;
     kind |= ((tcp.scale0 ?? 0) & 15) << RowFlag.SCALE0_SHIFT;
     kind |= ((tcp.scale1 ?? 0) & 15) << RowFlag.SCALE1_SHIFT;

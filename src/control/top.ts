@@ -8,7 +8,7 @@
 import type { TopAnswer } from '../contract/api.js';
 import { Counter, RuleCounter, ruleBase } from '../contract/counters.js';
 import type { Plan } from '../contract/plan.js';
-import { ROW_WORDS, Row, RowFlag } from '../contract/table-layout.js';
+import { Row, RowFlag, Words } from '../contract/table-layout.js';
 import { native } from '../native.js';
 import { formatAddress } from './address.js';
 import { describeForward, total, traffic } from './answers.js';
@@ -98,7 +98,7 @@ export class Top {
   /** Inside address → flows, bytes out and bytes in since the last look. */
   #hosts(table: TableReader, now: number): Map<number, [number, number, number]> {
     const hosts = new Map<number, [number, number, number]>();
-    const words = new Int32Array(ROW_WORDS + 8);
+    const words = new Int32Array(Words.ROW + 8);
     const counts = new Float64Array(words.buffer, Row.BYTES0 * 4, 2);
     const end = table.highWater;
     for (let row = 0; row < end; row++) {

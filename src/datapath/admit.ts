@@ -11,7 +11,7 @@
 import type { Batch } from '../batch.js';
 import { Counter, RuleCounter, ruleBase } from '../contract/counters.js';
 import { Filtering, Mapping, Proto } from '../contract/plan.js';
-import { MappingKind, ROW_WORDS, Row, RowFlag } from '../contract/table-layout.js';
+import { MappingKind, Row, RowFlag, Words } from '../contract/table-layout.js';
 import { VERDICTS, Verdict } from '../contract/verdict.js';
 import { lifetime } from '../flow/expiry.js';
 import { protoIndex } from '../flow/mappings.js';
@@ -21,11 +21,11 @@ import { inPrefixes } from '../policy/acl.js';
 import { Action } from '../policy/decide.js';
 import { Icmp, IcmpType, isIcmpReply, Unreachable } from '../wire/icmp.js';
 import { IPPROTO } from '../wire/ipv4.js';
-import { ACK, FIN, RST, SYN } from '../wire/tcp.js';
+import { TcpFlag } from '../wire/tcp.js';
 import { claimPort, end, reclaim } from './claim.js';
 import type { Engine } from './engine.js';
 import { icmpError } from './icmp.js';
-import { Flag, NO_TUPLE, TCP_FLAGS_SHIFT } from './parse.js';
+import { Flag } from './parse.js';
 import { replyError } from './reply.js';
 
 const PROHIBITED: readonly number[] = [
@@ -55,7 +55,7 @@ export function admit(engine: Engine, batch: Batch, from: number, now: number): 
 
 function admitOne(engine: Engine, batch: Batch, i: number, now: number): number {
   const flags = batch.flags[i]!;
-  if ((flags & NO_TUPLE) !== 0) {
+  if ((flags & Flag.NO_TUPLE) !== 0) {
     // Its first fragment may be in this batch: rewrite, which goes in order, asks.
     if ((flags & Flag.LATER_FRAGMENT) !== 0) return Verdict.PENDING;
     if ((flags & Flag.ICMP_ERROR) !== 0) return icmpError(engine, batch, i, now);
@@ -79,9 +79,9 @@ function newFlow(engine: Engine, batch: Batch, i: number, now: number): number {
   const known = table.find(src, dst, ports, proto);
   if (known >= 0) {
     const row = known >>> 1;
-    if (table.rows[row * ROW_WORDS + Row.EXPIRES]! >= now) {
+    if (table.rows[row * Words.ROW + Row.EXPIRES]! >= now) {
       batch.handle[i] = known;
-      batch.generation[i] = table.rows[row * ROW_WORDS]!;
+      batch.generation[i] = table.rows[row * Words.ROW]!;
       return Verdict.PENDING;
     }
     end(engine, row, now);
@@ -90,7 +90,7 @@ function newFlow(engine: Engine, batch: Batch, i: number, now: number): number {
   const index = proto === IPPROTO.TCP || proto === IPPROTO.UDP || proto === IPPROTO.ICMP ? protoIndex(proto) : -1;
   policy.decide(d, src, dst, ports >>> 16, ports & 0xffff, index);
   if (d.action === Action.NONE) return d.verdict;
-  const tcpFlags = (batch.flags[i]! >>> TCP_FLAGS_SHIFT) & 0xff;
+  const tcpFlags = (batch.flags[i]! >>> Flag.TCP_SHIFT) & 0xff;
   if (proto === IPPROTO.TCP && !mayBegin(tcpFlags, d.action)) return Verdict.NO_STATE;
   // An answer to a query that nobody asked.
   if (index === Proto.ICMP && isIcmpReply(batch.view.getUint8(batch.l4[i]! + Icmp.TYPE)))
@@ -116,8 +116,8 @@ function newFlow(engine: Engine, batch: Batch, i: number, now: number): number {
 
 /** May a TCP segment begin a flow? A SYN always; a plain segment where the way is known without state (picked up). */
 function mayBegin(flags: number, action: number): boolean {
-  if ((flags & SYN) !== 0) return (flags & ACK) === 0;
-  return (flags & (RST | FIN)) === 0 && action !== Action.POOL;
+  if ((flags & TcpFlag.SYN) !== 0) return (flags & TcpFlag.ACK) === 0;
+  return (flags & (TcpFlag.RST | TcpFlag.FIN)) === 0 && action !== Action.POOL;
 }
 
 /** Routed without rewrite: side 1's tuple is the reverse. */
@@ -204,7 +204,7 @@ function sharedPort(
     if (mapping >= 0 && !mappings.isShared(mapping)) continue;
     const taken = table.find(remote, address, (remotePort << 16) | port, f.proto);
     if (taken >= 0) {
-      if (table.rows[(taken >>> 1) * ROW_WORDS + Row.EXPIRES]! >= now) continue;
+      if (table.rows[(taken >>> 1) * Words.ROW + Row.EXPIRES]! >= now) continue;
       end(engine, taken >>> 1, now);
       mapping = mappings.findOutside(f.proto, address, port);
     }
@@ -285,7 +285,7 @@ function destinationNat(engine: Engine, index: number, now: number): number {
     f.ports1 = (d.targetPort << 16) | port;
     const taken = table.find(f.src1, f.dst1, f.ports1, f.proto);
     if (taken < 0) return Verdict.PENDING;
-    if (table.rows[(taken >>> 1) * ROW_WORDS + Row.EXPIRES]! < now) {
+    if (table.rows[(taken >>> 1) * Words.ROW + Row.EXPIRES]! < now) {
       end(engine, taken >>> 1, now);
       return Verdict.PENDING;
     }
@@ -313,16 +313,16 @@ function write(engine: Engine, batch: Batch, i: number, now: number): number {
     return abandon(engine, handle === TAKEN ? Verdict.PORTS_EXHAUSTED : Verdict.TABLE_FULL, now);
   }
   if (joins && !mappings.join(f.mapping - 1, f.dst0, f.src0)) {
-    table.rows[(handle >>> 1) * ROW_WORDS + Row.KIND]! &= ~RowFlag.OUTBOUND;
+    table.rows[(handle >>> 1) * Words.ROW + Row.KIND]! &= ~RowFlag.OUTBOUND;
     table.remove(handle >>> 1, now, 0);
     return abandon(engine, Verdict.TABLE_FULL, now);
   }
   // It may give way as long as nobody answers it.
-  if (inbound) engine.unanswered.push(handle >>> 1, table.rows[(handle >>> 1) * ROW_WORDS]!);
+  if (inbound) engine.unanswered.push(handle >>> 1, table.rows[(handle >>> 1) * Words.ROW]!);
   counters[Counter.FLOWS_CREATED]!++;
   if (f.rule !== 0) counters[ruleBase(f.rule) + RuleCounter.FLOWS]!++;
   batch.handle[i] = handle;
-  batch.generation[i] = table.rows[(handle >>> 1) * ROW_WORDS]!;
+  batch.generation[i] = table.rows[(handle >>> 1) * Words.ROW]!;
   return Verdict.PENDING;
 }
 
@@ -330,7 +330,7 @@ function write(engine: Engine, batch: Batch, i: number, now: number): number {
 function insert(engine: Engine, now: number): number {
   const { table, newFlow: f, plan } = engine;
   const back = table.find(f.src1, f.dst1, f.ports1, f.proto);
-  if (back >= 0 && table.rows[(back >>> 1) * ROW_WORDS + Row.EXPIRES]! < now) end(engine, back >>> 1, now);
+  if (back >= 0 && table.rows[(back >>> 1) * Words.ROW + Row.EXPIRES]! < now) end(engine, back >>> 1, now);
   else if (back >= 0) return TAKEN;
 
   f.delta = flowDelta(f.proto, f.src0, f.dst0, f.ports0, f.src1, f.dst1, f.ports1);
@@ -358,7 +358,7 @@ function abandon(engine: Engine, verdict: number, now: number): number {
 
 /** What a refused sender is told, and the rule's counter. */
 function refused(engine: Engine, batch: Batch, i: number, verdict: number): void {
-  const syn = ((batch.flags[i]! >>> TCP_FLAGS_SHIFT) & (SYN | ACK)) === SYN;
+  const syn = ((batch.flags[i]! >>> Flag.TCP_SHIFT) & (TcpFlag.SYN | TcpFlag.ACK)) === TcpFlag.SYN;
   if (verdict === Verdict.NO_MAPPING && syn && engine.plan.rejectUnsolicited) engine.unsolicited.note(batch, i);
   if (verdict === Verdict.FORWARD_SOURCE && engine.decision.rule !== 0) {
     engine.counters[ruleBase(engine.decision.rule) + RuleCounter.REFUSED]!++;

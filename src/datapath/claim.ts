@@ -8,7 +8,7 @@
  */
 import { Counter } from '../contract/counters.js';
 import { Proto } from '../contract/plan.js';
-import { ROW_WORDS, Row } from '../contract/table-layout.js';
+import { Row, Words } from '../contract/table-layout.js';
 import type { ClosedQueue } from '../flow/closed-queue.js';
 import { holdTime, isOpening, mayGiveWay } from '../flow/expiry.js';
 import type { Engine } from './engine.js';
@@ -38,9 +38,9 @@ function reclaimPort(engine: Engine, address: number, wanted: number, now: numbe
   for (let i = 0; i < tries && port < 0; i++) {
     const row = oldest(engine, closedPorts, now);
     if (row < 0) continue;
-    const mapping = rows[row * ROW_WORDS + Row.MAPPING]! - 1;
+    const mapping = rows[row * Words.ROW + Row.MAPPING]! - 1;
     if (mapping >= 0 && mappings.outsideOf(mapping) !== address) {
-      closedPorts.push(row, rows[row * ROW_WORDS]!);
+      closedPorts.push(row, rows[row * Words.ROW]!);
       continue;
     }
     giveWay(engine, row, now);
@@ -79,17 +79,17 @@ function oldest(engine: Engine, queue: ClosedQueue, now: number): number {
   const row = queue.row();
   const generation = queue.generation();
   queue.shift();
-  return rows[row * ROW_WORDS] === generation && mayGiveWay(rows, row * ROW_WORDS, now) ? row : -1;
+  return rows[row * Words.ROW] === generation && mayGiveWay(rows, row * Words.ROW, now) ? row : -1;
 }
 
 function giveWay(engine: Engine, row: number, now: number): void {
-  const opening = isOpening(engine.table.rows[row * ROW_WORDS + Row.KIND]!);
+  const opening = isOpening(engine.table.rows[row * Words.ROW + Row.KIND]!);
   engine.counters[opening ? Counter.GAVE_WAY_UNANSWERED : Counter.GAVE_WAY_CLOSED]!++;
   end(engine, row, now);
 }
 
 export function end(engine: Engine, row: number, now: number): void {
-  const proto = engine.table.rows[row * ROW_WORDS + Row.KIND]! & 0xff;
+  const proto = engine.table.rows[row * Words.ROW + Row.KIND]! & 0xff;
   engine.table.remove(row, now, holdTime(proto, engine.plan.timeouts));
   engine.counters[Counter.FLOWS_ENDED]!++;
 }

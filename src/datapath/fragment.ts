@@ -4,7 +4,7 @@
 import type { Batch } from '../batch.js';
 import { Counter } from '../contract/counters.js';
 import { Verdict } from '../contract/verdict.js';
-import { headerBytes, Ipv4, MF, OFFSET_MASK } from '../wire/ipv4.js';
+import { Fragment, headerBytes, Ipv4 } from '../wire/ipv4.js';
 import type { Engine } from './engine.js';
 import { Flag } from './parse.js';
 
@@ -75,9 +75,9 @@ export function firstFragment(engine: Engine, batch: Batch, i: number, key: numb
 function follow(engine: Engine, batch: Batch, i: number): number {
   const { fragments } = engine;
   const fragment = batch.view.getUint16(batch.off[i]! + Ipv4.FRAGMENT);
-  const from = (fragment & OFFSET_MASK) << 3;
+  const from = (fragment & Fragment.OFFSET) << 3;
   const bytes = batch.off[i]! + batch.len[i]! - batch.l4[i]!;
-  if (!fragments.cover(from, bytes, (fragment & MF) === 0)) return Verdict.FRAGMENT_INVALID;
+  if (!fragments.cover(from, bytes, (fragment & Fragment.MF) === 0)) return Verdict.FRAGMENT_INVALID;
   batch.handle[i] = fragments.handle;
   batch.generation[i] = fragments.generation;
   batch.ports[i] = fragments.newId;

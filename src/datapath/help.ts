@@ -21,23 +21,14 @@ import { helpers } from '../alg/index.js';
 import type { Batch } from '../batch.js';
 import { Counter } from '../contract/counters.js';
 import { HELPERS, type Plan } from '../contract/plan.js';
-import {
-  ROW_WORDS,
-  Row,
-  RowFlag,
-  STATE_MASK,
-  STATE_SHIFT,
-  State,
-  TCP_WORDS,
-  Tcp as TcpWord,
-} from '../contract/table-layout.js';
+import { Kind, Row, RowFlag, State, Tcp as TcpWord, Words } from '../contract/table-layout.js';
 import { Verdict } from '../contract/verdict.js';
 import { INSIDE, LINE_MAX, StreamFlag } from '../flow/control-streams.js';
 import type { FlowTable } from '../flow/table.js';
-import { ACK, SYN, sackAt, sackBlocks, Tcp, tcpHeaderBytes } from '../wire/tcp.js';
+import { sackAt, sackBlocks, Tcp, TcpFlag, tcpHeaderBytes } from '../wire/tcp.js';
 import type { Engine } from './engine.js';
 import { expectAt } from './expect.js';
-import { Flag, TCP_FLAGS_SHIFT } from './parse.js';
+import { Flag } from './parse.js';
 import { Splice, setCounted } from './splice.js';
 
 /** Well-known ports are nobody's data connection (RFC 2577 §3). */
@@ -88,12 +79,13 @@ export function acknowledge(engine: Engine, batch: Batch, i: number): void {
   table.lock.acquire();
   const record = controls.find(row, batch.generation[i]!);
   if (record !== NONE) {
-    const tcpFlags = batch.flags[i]! >>> TCP_FLAGS_SHIFT;
-    const state = (rows[row * ROW_WORDS + Row.KIND]! >>> STATE_SHIFT) & STATE_MASK;
-    const again = (tcpFlags & (SYN | ACK)) === SYN && (state === State.TIME_WAIT || state === State.CLOSE);
+    const tcpFlags = batch.flags[i]! >>> Flag.TCP_SHIFT;
+    const state = (rows[row * Words.ROW + Row.KIND]! >>> Kind.STATE_SHIFT) & Kind.STATE_MASK;
+    const again =
+      (tcpFlags & (TcpFlag.SYN | TcpFlag.ACK)) === TcpFlag.SYN && (state === State.TIME_WAIT || state === State.CLOSE);
     // The 5-tuple is used again, and the row with it.
     if (again) controls.forget(record);
-    else if ((tcpFlags & ACK) !== 0) shiftBack(engine, batch, i, record, (handle & 1) ^ 1);
+    else if ((tcpFlags & TcpFlag.ACK) !== 0) shiftBack(engine, batch, i, record, (handle & 1) ^ 1);
   }
   table.lock.release();
 }
@@ -149,7 +141,7 @@ function begin(engine: Engine, batch: Batch, i: number, side: number): number {
   const { table, help } = engine;
   const { controls } = table;
   const row = batch.handle[i]! >>> 1;
-  const which = help.of(table.rows, row * ROW_WORDS);
+  const which = help.of(table.rows, row * Words.ROW);
   if (side !== 1 || help.reading[which] === 0) return NONE;
   const v = batch.view;
   const l4 = batch.l4[i]!;
@@ -181,7 +173,7 @@ function lines(engine: Engine, batch: Batch, i: number, record: number, mtu: num
     if (!again(engine, record, k, from, seq, endSeq, handle, mtu)) return Verdict.HELPER_SEGMENT;
   }
   // Only what the receiver will take counts: TCP's state has just judged it. Of fragments not all is here.
-  const taken = ((tcp[(handle >>> 1) * TCP_WORDS + TcpWord.END0 + side]! - endSeq) | 0) >= 0;
+  const taken = ((tcp[(handle >>> 1) * Words.TCP + TcpWord.END0 + side]! - endSeq) | 0) >= 0;
   if ((batch.flags[i]! & Flag.FIRST_FRAGMENT) !== 0) controls.set(record, side, StreamFlag.SEALED, true);
   else if (taken) read(engine, batch, i, record, seq, endSeq, from, mtu, now);
   splice.finish();
@@ -205,7 +197,7 @@ function again(
   const position = controls.position(record, side, k);
   const old = controls.oldLength(record, side, k);
   if (((endSeq - position - old) | 0) < 0) return false;
-  const at = (handle >>> 1) * ROW_WORDS;
+  const at = (handle >>> 1) * Words.ROW;
   const helper = help.all[help.of(rows, at) - 1]!;
   const { found, splice } = help;
   const start = from + splice.grown + ((position - seq) | 0);
@@ -251,7 +243,7 @@ function read(
   const wasStart = controls.has(record, side, StreamFlag.LINE_START);
   controls.setNext(record, side, endSeq);
   controls.set(record, side, StreamFlag.LINE_START, splice.data[splice.end - 1] === LF);
-  const which = help.of(rows, (batch.handle[i]! >>> 1) * ROW_WORDS);
+  const which = help.of(rows, (batch.handle[i]! >>> 1) * Words.ROW);
   // Behind a gap nothing is certain: what fills it later has been passed by what follows.
   if (fresh < 0 || help.reading[which] === 0 || controls.has(record, side, StreamFlag.SEALED)) return;
 
@@ -295,7 +287,7 @@ function writeAnew(
   const { found, splice, text } = help;
   const handle = batch.handle[i]!;
   const side = handle & 1;
-  const at = (handle >>> 1) * ROW_WORDS;
+  const at = (handle >>> 1) * Words.ROW;
   const real = rows[at + Row.SRC0 + side * 3]!;
   const face = rows[at + Row.DST0 + (side ^ 1) * 3]!;
   if (real === face) return;
@@ -306,7 +298,7 @@ function writeAnew(
   const old = found.to - start;
   // A text of the longest port tells whether there is room, before anything is claimed.
   const longest = found.from - start + helper.write(text, found, face, 65_535);
-  const acknowledged = tcp[(handle >>> 1) * TCP_WORDS + TcpWord.ACK0 + (side ^ 1)]!;
+  const acknowledged = tcp[(handle >>> 1) * Words.TCP + TcpWord.ACK0 + (side ^ 1)]!;
   const port =
     Math.max(old, longest) <= LINE_MAX &&
     splice.fits(longest - old, mtu) &&

@@ -14,12 +14,12 @@
  */
 import type { Batch } from '../batch.js';
 import { OWNER_HOST, OWNER_RESERVED } from '../contract/plan.js';
-import { ROW_WORDS, Row, RowFlag } from '../contract/table-layout.js';
+import { Row, RowFlag, Words } from '../contract/table-layout.js';
 import { Verdict } from '../contract/verdict.js';
 import { protoIndex } from '../flow/mappings.js';
 import { addDelta, adjust, checksum, delta32 } from '../wire/checksum.js';
 import { Icmp, isIcmpReply, isIcmpRequest } from '../wire/icmp.js';
-import { headerBytes, IPPROTO, IPV4_BYTES, Ipv4, OFFSET_MASK } from '../wire/ipv4.js';
+import { Fragment, headerBytes, IPPROTO, Ipv4 } from '../wire/ipv4.js';
 import { Tcp } from '../wire/tcp.js';
 import { Udp } from '../wire/udp.js';
 import type { Engine } from './engine.js';
@@ -35,10 +35,10 @@ export function icmpError(engine: Engine, batch: Batch, i: number, now: number):
   const end = off + batch.len[i]!;
   if (checksum(data, l4, end - l4, 0) !== 0xffff) return Verdict.BAD_CHECKSUM;
   const q = l4 + Icmp.QUOTED;
-  if (end - q < IPV4_BYTES || view.getUint8(q) >>> 4 !== 4) return Verdict.ICMP_EMBEDDED;
+  if (end - q < Ipv4.BYTES || view.getUint8(q) >>> 4 !== 4) return Verdict.ICMP_EMBEDDED;
   const header = headerBytes(view, q);
-  if (header < IPV4_BYTES || end - q < header + QUOTED_L4) return Verdict.ICMP_EMBEDDED;
-  if ((view.getUint16(q + Ipv4.FRAGMENT) & OFFSET_MASK) !== 0) return Verdict.ICMP_EMBEDDED;
+  if (header < Ipv4.BYTES || end - q < header + QUOTED_L4) return Verdict.ICMP_EMBEDDED;
+  if ((view.getUint16(q + Ipv4.FRAGMENT) & Fragment.OFFSET) !== 0) return Verdict.ICMP_EMBEDDED;
   const proto = view.getUint8(q + Ipv4.PROTO);
   const src = view.getInt32(q + Ipv4.SRC);
   const dst = view.getInt32(q + Ipv4.DST);
@@ -48,7 +48,7 @@ export function icmpError(engine: Engine, batch: Batch, i: number, now: number):
   const mayHaveFlow = proto !== IPPROTO.ICMP || isQuery(view.getUint8(q4 + Icmp.TYPE));
   const handle = mayHaveFlow ? engine.table.find(dst, src, (ports << 16) | (ports >>> 16), proto) : -1;
   const { rows } = engine.table;
-  const row = (handle >>> 1) * ROW_WORDS;
+  const row = (handle >>> 1) * Words.ROW;
   if (handle < 0 || rows[row + Row.EXPIRES]! < now) return withoutFlow(engine, batch, i, src, ports >>> 16, proto);
   // Errors go to the quoted packet's sender, or somebody is making them up.
   if (batch.dst[i] !== src) return Verdict.ICMP_EMBEDDED;

@@ -17,18 +17,7 @@ import {
   ImportMapping,
 } from '../contract/import.js';
 import { Filtering } from '../contract/plan.js';
-import {
-  MAPPING_WORDS,
-  MappingKind,
-  MappingRow,
-  ROW_WORDS,
-  Row,
-  RowFlag,
-  STATE_MASK,
-  STATE_NAMES,
-  STATE_SHIFT,
-  TCP_WORDS,
-} from '../contract/table-layout.js';
+import { Kind, MappingKind, MappingRow, Row, RowFlag, STATE_NAMES, Words } from '../contract/table-layout.js';
 import { holdTime, lifetime } from '../flow/expiry.js';
 import { protoIndex } from '../flow/mappings.js';
 import { flowDelta, NewFlow } from '../flow/table.js';
@@ -39,7 +28,7 @@ import { sameAnswer } from './reload.js';
 /** A mapping waits this long for its flows at least: the rest of the import. */
 const WAIT_SECONDS = 60;
 
-const scratch = new Int32Array(ROW_WORDS);
+const scratch = new Int32Array(Words.ROW);
 const flow = new NewFlow();
 
 const hasPorts = (proto: number) => proto === 1 || proto === 6 || proto === 17;
@@ -102,7 +91,7 @@ function importMapping(engine: Engine, w: Int32Array, at: number, now: number): 
     return ImportFate.FULL;
   }
   const seconds = Math.min(Math.max(w[at + ImportMapping.SECONDS]!, WAIT_SECONDS), plan.timeouts.hold + WAIT_SECONDS);
-  mappings.words[made * MAPPING_WORDS + MappingRow.EXPIRES] = now + seconds;
+  mappings.words[made * Words.MAPPING + MappingRow.EXPIRES] = now + seconds;
   return ImportFate.TAKEN;
 }
 
@@ -118,14 +107,14 @@ function importFlow(
   const kind = w[at + ImportFlow.KIND]!;
   const proto = kind & 0xff;
   const seconds = w[at + ImportFlow.SECONDS]!;
-  if (((kind >>> STATE_SHIFT) & STATE_MASK) >= STATE_NAMES.length || seconds <= 0) return ImportFate.INVALID;
+  if (((kind >>> Kind.STATE_SHIFT) & Kind.STATE_MASK) >= STATE_NAMES.length || seconds <= 0) return ImportFate.INVALID;
   if (!(bytes[bytesAt]! >= 0 && bytes[bytesAt + 1]! >= 0) || !wellFormed(w, at, kind)) return ImportFate.INVALID;
   for (let side = 0; side < 2; side++) {
     const t = at + ImportFlow.SRC0 + side * 3;
     const found = table.find(w[t]!, w[t + 1]!, w[t + 2]!, proto);
     if (found < 0) continue;
     const row = found >>> 1;
-    if (table.rows[row * ROW_WORDS + Row.EXPIRES]! >= now) return ImportFate.IN_USE;
+    if (table.rows[row * Words.ROW + Row.EXPIRES]! >= now) return ImportFate.IN_USE;
     table.remove(row, now, holdTime(proto, plan.timeouts));
   }
   const mapping = w[at + ImportFlow.MAPPED] === 1 ? mappingOf(engine, w, at, kind) : -1;
@@ -195,8 +184,8 @@ function write(
   const inbound = (kind & RowFlag.INBOUND) !== 0;
   const pool = d.action === Action.POOL;
   flow.proto = proto;
-  flow.state = (kind >>> STATE_SHIFT) & STATE_MASK;
-  flow.flags = kind & ~((STATE_MASK << STATE_SHIFT) | 0xff) & (joins ? -1 : ~RowFlag.OUTBOUND);
+  flow.state = (kind >>> Kind.STATE_SHIFT) & Kind.STATE_MASK;
+  flow.flags = kind & ~((Kind.STATE_MASK << Kind.STATE_SHIFT) | 0xff) & (joins ? -1 : ~RowFlag.OUTBOUND);
   flow.src0 = scratch[Row.SRC0]!;
   flow.dst0 = scratch[Row.DST0]!;
   flow.ports0 = scratch[Row.PORTS0]!;
@@ -217,12 +206,12 @@ function write(
     return ImportFate.FULL;
   }
   const row = handle >>> 1;
-  for (let i = 0; i < TCP_WORDS; i++) table.tcp[row * TCP_WORDS + i] = w[at + ImportFlow.TCP + i]!;
-  table.bytes[(row * ROW_WORDS + Row.BYTES0) >>> 1] = bytes[bytesAt]!;
-  table.bytes[(row * ROW_WORDS + Row.BYTES1) >>> 1] = bytes[bytesAt + 1]!;
+  for (let i = 0; i < Words.TCP; i++) table.tcp[row * Words.TCP + i] = w[at + ImportFlow.TCP + i]!;
+  table.bytes[(row * Words.ROW + Row.BYTES0) >>> 1] = bytes[bytesAt]!;
+  table.bytes[(row * Words.ROW + Row.BYTES1) >>> 1] = bytes[bytesAt + 1]!;
   const [remote, inside] = inbound ? [flow.src0, flow.src1] : [flow.dst0, flow.src0];
   if (!joins || mappings.join(mapping, remote, inside)) return ImportFate.TAKEN;
-  table.rows[row * ROW_WORDS + Row.KIND]! &= ~RowFlag.OUTBOUND;
+  table.rows[row * Words.ROW + Row.KIND]! &= ~RowFlag.OUTBOUND;
   table.remove(row, now, 0);
   return ImportFate.FULL;
 }

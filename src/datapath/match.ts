@@ -1,9 +1,9 @@
 /** Stage 3, match: which flow a packet belongs to, by lookups without lock, a batch at a time. */
 import { BATCH_SLOTS, type Batch } from '../batch.js';
-import { ROW_WORDS, Row } from '../contract/table-layout.js';
+import { Row, Words } from '../contract/table-layout.js';
 import { Verdict } from '../contract/verdict.js';
 import type { FlowTable } from '../flow/table.js';
-import { NO_TUPLE } from './parse.js';
+import { Flag } from './parse.js';
 
 /** Slots that are looked up together. */
 const lookups = new Int32Array(BATCH_SLOTS);
@@ -20,14 +20,14 @@ export function match(table: FlowTable, batch: Batch, from: number, now: number)
   let misses = 0;
   for (let i = from; i < count; i++) {
     if (verdict[i] !== Verdict.PENDING) continue;
-    if ((flags[i]! & NO_TUPLE) !== 0) misses++;
+    if ((flags[i]! & Flag.NO_TUPLE) !== 0) misses++;
     else lookups[n++] = i;
   }
   table.findMany(lookups, n, batch.src, batch.dst, batch.ports, batch.proto, handle);
   for (let k = 0; k < n; k++) {
     const i = lookups[k]!;
     const found = handle[i]!;
-    const row = (found >>> 1) * ROW_WORDS;
+    const row = (found >>> 1) * Words.ROW;
     const born = found < 0 ? 0 : rows[row]!;
     // Another worker may have ended the row since it was found: an even generation is nobody's.
     if ((born & 1) !== 0 && rows[row + Row.EXPIRES]! >= now) {

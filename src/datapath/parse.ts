@@ -7,30 +7,31 @@
 import { type Batch, VNET_BYTES } from '../batch.js';
 import { Counter } from '../contract/counters.js';
 import { Verdict } from '../contract/verdict.js';
-import { ICMP_BYTES, Icmp, isIcmpError, isIcmpReply, isIcmpRequest } from '../wire/icmp.js';
-import { IPPROTO, IPV4_BYTES, Ipv4, impossibleSource, MF, OFFSET_MASK } from '../wire/ipv4.js';
-import { impossibleFlags, TCP_BYTES, Tcp, tcpHeaderBytes } from '../wire/tcp.js';
-import { UDP_BYTES, Udp } from '../wire/udp.js';
-import { GSO_ECN, Gso, NEEDS_CSUM, Vnet } from '../wire/vnet.js';
+import { Icmp, isIcmpError, isIcmpReply, isIcmpRequest } from '../wire/icmp.js';
+import { Fragment, IPPROTO, Ipv4, impossibleSource } from '../wire/ipv4.js';
+import { impossibleFlags, Tcp, tcpHeaderBytes } from '../wire/tcp.js';
+import { Udp } from '../wire/udp.js';
+import { Gso, Vnet, VnetFlag } from '../wire/vnet.js';
 
-/** Bits of Batch.flags. The TCP flags byte stands at TCP_FLAGS_SHIFT. */
-export const Flag = {
-  FIRST_FRAGMENT: 1,
-  LATER_FRAGMENT: 2,
-  ICMP_ERROR: 4,
+/** Bits of Batch.flags. The TCP flags byte stands above them. */
+export const enum Flag {
+  FIRST_FRAGMENT = 1,
+  LATER_FRAGMENT = 2,
+  ICMP_ERROR = 4,
   /** An ICMP message that is neither query nor error: redirect, router advertisement… */
-  ICMP_OTHER: 8,
+  ICMP_OTHER = 8,
   /** The layer 4 checksum is partial (NEEDS_CSUM). */
-  PARTIAL: 16,
-  GSO: 32,
-} as const;
-/** Packets of no flow by themselves: they follow a first fragment, or what they quote. */
-export const NO_TUPLE = Flag.LATER_FRAGMENT | Flag.ICMP_ERROR | Flag.ICMP_OTHER;
-export const TCP_FLAGS_SHIFT = 8;
+  PARTIAL = 16,
+  GSO = 32,
+  /** Packets of no flow by themselves: they follow a first fragment, or what they quote. */
+  NO_TUPLE = LATER_FRAGMENT | ICMP_ERROR | ICMP_OTHER,
+  /** Where the TCP flags byte begins. */
+  TCP_SHIFT = 8,
+}
 
 const PENDING = Verdict.PENDING;
 /** First two bytes of a vnet header: what asks for something. (DATA_VALID only says that somebody verified the checksum.) */
-const OFFLOADS = (NEEDS_CSUM << 8) | 0xff;
+const OFFLOADS = (VnetFlag.NEEDS_CSUM << 8) | 0xff;
 
 /** Fills the tuple columns of slots [from, count) and gives each a verdict: PENDING, or why it goes no further. */
 export function parse(batch: Batch, from: number, counters: Float64Array): void {
@@ -51,12 +52,12 @@ export function parse(batch: Batch, from: number, counters: Float64Array): void 
 }
 
 function parseOne(batch: Batch, v: DataView, i: number, off: number, len: number): number {
-  if (len < IPV4_BYTES) return Verdict.TRUNCATED;
+  if (len < Ipv4.BYTES) return Verdict.TRUNCATED;
   const first = v.getUint8(off);
   if (first >>> 4 !== 4) return Verdict.NOT_IPV4;
   const header = (first & 15) << 2;
   const total = v.getUint16(off + Ipv4.LENGTH);
-  if (header < IPV4_BYTES || total < header) return Verdict.BAD_HEADER;
+  if (header < Ipv4.BYTES || total < header) return Verdict.BAD_HEADER;
   if (total > len) return Verdict.TRUNCATED;
   // Bytes behind the packet (Ethernet padding) are no part of it.
   batch.len[i] = total;
@@ -76,10 +77,10 @@ function parseOne(batch: Batch, v: DataView, i: number, off: number, len: number
 
   const room = total - header;
   let flags = 0;
-  const fragment = v.getUint16(off + Ipv4.FRAGMENT) & (MF | OFFSET_MASK);
+  const fragment = v.getUint16(off + Ipv4.FRAGMENT) & (Fragment.MF | Fragment.OFFSET);
   if (fragment !== 0) {
-    const offset = (fragment & OFFSET_MASK) << 3;
-    if (room === 0 || offset + room > 65_535 || ((fragment & MF) !== 0 && (room & 7) !== 0))
+    const offset = (fragment & Fragment.OFFSET) << 3;
+    if (room === 0 || offset + room > 65_535 || ((fragment & Fragment.MF) !== 0 && (room & 7) !== 0))
       return Verdict.FRAGMENT_INVALID;
     // RFC 1858: a second fragment at offset 8 would overwrite the TCP flags that the first one was judged by.
     if (offset === 8 && proto === IPPROTO.TCP) return Verdict.FRAGMENT_INVALID;
@@ -91,20 +92,20 @@ function parseOne(batch: Batch, v: DataView, i: number, off: number, len: number
   }
 
   if (proto === IPPROTO.TCP) {
-    if (room < TCP_BYTES) return flags === 0 ? Verdict.BAD_L4_HEADER : Verdict.FRAGMENT_INVALID;
+    if (room < Tcp.BYTES) return flags === 0 ? Verdict.BAD_L4_HEADER : Verdict.FRAGMENT_INVALID;
     const bytes = tcpHeaderBytes(v, l4);
-    if (bytes < TCP_BYTES || bytes > room) return Verdict.BAD_L4_HEADER;
+    if (bytes < Tcp.BYTES || bytes > room) return Verdict.BAD_L4_HEADER;
     const tcpFlags = v.getUint8(l4 + Tcp.FLAGS);
     if (impossibleFlags(tcpFlags)) return Verdict.TCP_INVALID;
-    flags |= tcpFlags << TCP_FLAGS_SHIFT;
+    flags |= tcpFlags << Flag.TCP_SHIFT;
     batch.ports[i] = v.getInt32(l4);
   } else if (proto === IPPROTO.UDP) {
-    if (room < UDP_BYTES) return flags === 0 ? Verdict.BAD_L4_HEADER : Verdict.FRAGMENT_INVALID;
+    if (room < Udp.BYTES) return flags === 0 ? Verdict.BAD_L4_HEADER : Verdict.FRAGMENT_INVALID;
     const length = v.getUint16(l4 + Udp.LENGTH);
-    if (length < UDP_BYTES || (flags === 0 && length > room)) return Verdict.BAD_L4_HEADER;
+    if (length < Udp.BYTES || (flags === 0 && length > room)) return Verdict.BAD_L4_HEADER;
     batch.ports[i] = v.getInt32(l4);
   } else if (proto === IPPROTO.ICMP) {
-    if (room < ICMP_BYTES) return flags === 0 ? Verdict.BAD_L4_HEADER : Verdict.FRAGMENT_INVALID;
+    if (room < Icmp.BYTES) return flags === 0 ? Verdict.BAD_L4_HEADER : Verdict.FRAGMENT_INVALID;
     const type = v.getUint8(l4 + Icmp.TYPE);
     const id = v.getUint16(l4 + Icmp.ID);
     if (isIcmpRequest(type)) batch.ports[i] = id << 16;
@@ -125,7 +126,7 @@ function parseOne(batch: Batch, v: DataView, i: number, off: number, len: number
 /** Flags for a vnet header that asks for something, or −1 when it cannot be meant for this packet. */
 function offloadFlags(v: DataView, vnet: number, proto: number, header: number, flags: number): number {
   let result = 0;
-  if ((v.getUint8(vnet + Vnet.FLAGS) & NEEDS_CSUM) !== 0) {
+  if ((v.getUint8(vnet + Vnet.FLAGS) & VnetFlag.NEEDS_CSUM) !== 0) {
     const start = v.getUint16(vnet + Vnet.CSUM_START, true);
     const offset = v.getUint16(vnet + Vnet.CSUM_OFFSET, true);
     // A guest chooses these: with any other place, or protocol, the kernel would write a sum where we have written an address.
@@ -133,7 +134,7 @@ function offloadFlags(v: DataView, vnet: number, proto: number, header: number, 
     if (start !== header || offset !== field) return -1;
     result = Flag.PARTIAL;
   }
-  const gso = v.getUint8(vnet + Vnet.GSO_TYPE) & ~GSO_ECN;
+  const gso = v.getUint8(vnet + Vnet.GSO_TYPE) & ~Gso.ECN;
   if (gso === Gso.NONE) return result;
   const fits = gso === Gso.TCPV4 ? proto === IPPROTO.TCP : gso === Gso.UDP_L4 && proto === IPPROTO.UDP;
   if (!fits || result === 0 || flags & Flag.FIRST_FRAGMENT || v.getUint16(vnet + Vnet.GSO_SIZE, true) === 0) return -1;
@@ -142,7 +143,7 @@ function offloadFlags(v: DataView, vnet: number, proto: number, header: number, 
 
 /** Bytes of the layer 4 header of a TCP or UDP packet. */
 function l4Bytes(batch: Batch, v: DataView, i: number): number {
-  return batch.proto[i] === IPPROTO.TCP ? tcpHeaderBytes(v, batch.l4[i]!) : UDP_BYTES;
+  return batch.proto[i] === IPPROTO.TCP ? tcpHeaderBytes(v, batch.l4[i]!) : Udp.BYTES;
 }
 
 /** Packets on the wire that a GSO packet becomes. */

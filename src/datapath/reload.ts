@@ -6,7 +6,7 @@
  * (Neither the kernel's conntrack nor VPP does this: there, flows outlive the rules that made them.)
  */
 import { OWNER_POOL } from '../contract/plan.js';
-import { Header, ROW_WORDS, Row, RowFlag } from '../contract/table-layout.js';
+import { Header, Row, RowFlag, Words } from '../contract/table-layout.js';
 import { Verdict } from '../contract/verdict.js';
 import { holdTime } from '../flow/expiry.js';
 import { protoIndex } from '../flow/mappings.js';
@@ -33,14 +33,14 @@ export class Redecision {
     table.lock.acquire();
     const end = Math.min(this.#row + SLICE, table.header[Header.HIGH_WATER]!);
     for (; this.#row < end; this.#row++)
-      if ((table.rows[this.#row * ROW_WORDS]! & 1) !== 0) this.#look(engine, this.#row, now);
+      if ((table.rows[this.#row * Words.ROW]! & 1) !== 0) this.#look(engine, this.#row, now);
     table.lock.release();
     return this.#row >= table.header[Header.HIGH_WATER]!;
   }
 
   #look(engine: Engine, row: number, now: number): void {
     const { rows } = engine.table;
-    const at = row * ROW_WORDS;
+    const at = row * Words.ROW;
     const proto = rows[at + Row.KIND]! & 0xff;
     if (dormant(engine, rows[at + Row.RULE]!)) {
       this.stayed++;

@@ -8,10 +8,10 @@
 import { type Batch, Ctl } from '../batch.js';
 import { Verdict } from '../contract/verdict.js';
 import { checksum } from '../wire/checksum.js';
-import { ICMP_BYTES, Icmp } from '../wire/icmp.js';
-import { IPPROTO, IPV4_BYTES, ipv4ChecksumOk, writeIpv4 } from '../wire/ipv4.js';
+import { Icmp } from '../wire/icmp.js';
+import { IPPROTO, Ipv4, ipv4ChecksumOk, writeIpv4 } from '../wire/ipv4.js';
 import type { Engine } from './engine.js';
-import { Flag, NO_TUPLE } from './parse.js';
+import { Flag } from './parse.js';
 
 const REPLY_MAX = 576;
 
@@ -20,19 +20,19 @@ const REPLY_MAX = 576;
  * Silent when an error may not be sent; the packet's own verdict is the caller's.
  */
 export function replyError(engine: Engine, batch: Batch, i: number, type: number, code: number, mtu: number): void {
-  if ((batch.flags[i]! & NO_TUPLE) !== 0) return;
+  if ((batch.flags[i]! & Flag.NO_TUPLE) !== 0) return;
   const { data, view } = batch;
   const off = batch.off[i]!;
   const src = batch.src[i]!;
   // A LAN that the kernel does not reach now: what is written for it would follow the default route out.
   if (engine.policy.lanOf(src)?.out === 0) return;
   if (!ipv4ChecksumOk(data, view, off) || !engine.mayReply(batch.ctl[Ctl.MILLIS]!)) return;
-  const quoted = Math.min(batch.len[i]!, REPLY_MAX - IPV4_BYTES - ICMP_BYTES);
-  const slot = batch.append(IPV4_BYTES + ICMP_BYTES + quoted);
+  const quoted = Math.min(batch.len[i]!, REPLY_MAX - Ipv4.BYTES - Icmp.BYTES);
+  const slot = batch.append(Ipv4.BYTES + Icmp.BYTES + quoted);
   if (slot < 0) return;
   const at = batch.off[slot]!;
-  const l4 = at + IPV4_BYTES;
-  const length = IPV4_BYTES + ICMP_BYTES + quoted;
+  const l4 = at + Ipv4.BYTES;
+  const length = Ipv4.BYTES + Icmp.BYTES + quoted;
   const from = sourceFor(engine, src, batch.dst[i]!);
   const id = engine.takeIds(src, IPPROTO.ICMP, 1);
   // RFC 1812 §4.3.2.5: precedence 6 (internetwork control).
@@ -42,7 +42,7 @@ export function replyError(engine: Engine, batch: Batch, i: number, type: number
   view.setUint16(l4 + Icmp.CHECKSUM, 0);
   view.setUint32(l4 + Icmp.ID, mtu);
   data.copyWithin(l4 + Icmp.QUOTED, off, off + quoted);
-  view.setUint16(l4 + Icmp.CHECKSUM, ~checksum(data, l4, length - IPV4_BYTES, 0) & 0xffff);
+  view.setUint16(l4 + Icmp.CHECKSUM, ~checksum(data, l4, length - Ipv4.BYTES, 0) & 0xffff);
   batch.src[slot] = from;
   batch.dst[slot] = src;
   batch.proto[slot] = IPPROTO.ICMP;

@@ -7,19 +7,19 @@
  */
 import type { Batch } from '../batch.js';
 import { Counter, RuleCounter, ruleBase } from '../contract/counters.js';
-import { ROW_WORDS, Row, RowFlag, STATE_MASK, STATE_SHIFT, State, TCP_WORDS } from '../contract/table-layout.js';
+import { Kind, Row, RowFlag, State, Words } from '../contract/table-layout.js';
 import { Verdict } from '../contract/verdict.js';
 import { lifetime } from '../flow/expiry.js';
 import { tcpUpdate } from '../flow/tcp-state.js';
 import { adjust, adjustPartial, delta32, fold } from '../wire/checksum.js';
 import { Icmp, IcmpType, Unreachable } from '../wire/icmp.js';
-import { DF, IPPROTO, Ipv4 } from '../wire/ipv4.js';
-import { mssAt, RST, SYN, Tcp, tcpHeaderBytes, windowScale } from '../wire/tcp.js';
+import { Fragment, IPPROTO, Ipv4 } from '../wire/ipv4.js';
+import { mssAt, Tcp, TcpFlag, tcpHeaderBytes, windowScale } from '../wire/tcp.js';
 import { Udp } from '../wire/udp.js';
 import type { Engine } from './engine.js';
 import { firstFragment, fragmentKey, laterFragment, repeatsFirst } from './fragment.js';
 import { acknowledge, announce } from './help.js';
-import { Flag, segmentsOf, TCP_FLAGS_SHIFT, wireBytes } from './parse.js';
+import { Flag, segmentsOf, wireBytes } from './parse.js';
 import { replyError } from './reply.js';
 
 const DNS_PORT = 53;
@@ -58,7 +58,7 @@ function rewriteOne(engine: Engine, batch: Batch, i: number, now: number): numbe
   const { rows } = engine.table;
   const handle = batch.handle[i]!;
   const side = handle & 1;
-  const at = (handle >>> 1) * ROW_WORDS;
+  const at = (handle >>> 1) * Words.ROW;
   if (rows[at] !== batch.generation[i]) return Verdict.STALE;
   const view = batch.view;
   const off = batch.off[i]!;
@@ -79,7 +79,7 @@ function rewriteOne(engine: Engine, batch: Batch, i: number, now: number): numbe
       replyError(engine, batch, i, IcmpType.UNREACHABLE, Unreachable.NET, 0);
       return Verdict.NO_ROUTE;
     }
-    if (batch.len[i]! > mtu && (view.getUint16(off + Ipv4.FRAGMENT) & DF) !== 0 && wireBytes(batch, i) > mtu) {
+    if (batch.len[i]! > mtu && (view.getUint16(off + Ipv4.FRAGMENT) & Fragment.DF) !== 0 && wireBytes(batch, i) > mtu) {
       replyError(engine, batch, i, IcmpType.UNREACHABLE, Unreachable.TOO_BIG, mtu);
       return Verdict.TOO_BIG;
     }
@@ -107,7 +107,7 @@ function rewriteOne(engine: Engine, batch: Batch, i: number, now: number): numbe
     if (verdict !== Verdict.PENDING) return verdict;
   }
   if ((kind & RowFlag.PLAIN) === 0) translate(rows, at, side, view, off, l4, proto, flags);
-  if (((flags >>> TCP_FLAGS_SHIFT) & SYN) !== 0 && !later) {
+  if (((flags >>> Flag.TCP_SHIFT) & TcpFlag.SYN) !== 0 && !later) {
     clampMss(view, l4, Math.min(engine.mtus[out]!, engine.mtus[back]!) - MSS_HEADERS, (flags & Flag.PARTIAL) !== 0);
   }
   if (later) setId(view, off, batch.ports[i]!);
@@ -122,7 +122,7 @@ function rewriteOne(engine: Engine, batch: Batch, i: number, now: number): numbe
 function freshId(engine: Engine, batch: Batch, i: number, at: number, side: number): void {
   const off = batch.off[i]!;
   const v = batch.view;
-  if ((v.getUint16(off + Ipv4.FRAGMENT) & DF) !== 0) return;
+  if ((v.getUint16(off + Ipv4.FRAGMENT) & Fragment.DF) !== 0) return;
   const remote = engine.table.rows[at + Row.SRC0 + (side ^ 1) * 3]!;
   const segments = (batch.flags[i]! & Flag.GSO) !== 0 ? segmentsOf(batch, v, i) : 1;
   setId(v, off, engine.takeIds(remote, batch.proto[i]!, segments));
@@ -150,9 +150,9 @@ function nextKind(engine: Engine, batch: Batch, i: number, at: number, later: bo
     if (tcp && !later) kind = followTcp(engine, batch, i, handle, kind);
     if (kind === before) return kind;
     if (Atomics.compareExchange(rows, at + Row.KIND, before, kind) !== before) continue;
-    const state = (kind >>> STATE_SHIFT) & STATE_MASK;
+    const state = (kind >>> Kind.STATE_SHIFT) & Kind.STATE_MASK;
     const closed = tcp && (state === State.TIME_WAIT || state === State.CLOSE);
-    if (closed && state !== ((before >>> STATE_SHIFT) & STATE_MASK)) {
+    if (closed && state !== ((before >>> Kind.STATE_SHIFT) & Kind.STATE_MASK)) {
       const queue = rows[at + Row.MAPPING] !== 0 ? engine.closedPorts : engine.closedRows;
       queue.push(handle >>> 1, rows[at]!);
     }
@@ -169,14 +169,14 @@ function followTcp(engine: Engine, batch: Batch, i: number, handle: number, kind
   return tcpUpdate(
     kind,
     engine.table.tcp,
-    (handle >>> 1) * TCP_WORDS,
+    (handle >>> 1) * Words.TCP,
     handle & 1,
     view.getInt32(l4 + Tcp.SEQ),
     view.getInt32(l4 + Tcp.ACK),
     view.getUint16(l4 + Tcp.WINDOW),
     tcpFlags,
     batch.off[i]! + batch.len[i]! - l4 - header,
-    (tcpFlags & SYN) !== 0 ? windowScale(view, l4) : -1,
+    (tcpFlags & TcpFlag.SYN) !== 0 ? windowScale(view, l4) : -1,
   );
 }
 
@@ -197,8 +197,8 @@ function refresh(
   const { timeouts } = engine.plan;
   if (proto === IPPROTO.TCP) {
     // An RST that ended nothing refreshes nothing.
-    const state = (kind >>> STATE_SHIFT) & STATE_MASK;
-    if (((flags >>> TCP_FLAGS_SHIFT) & RST) === 0 || state === State.CLOSE)
+    const state = (kind >>> Kind.STATE_SHIFT) & Kind.STATE_MASK;
+    if (((flags >>> Flag.TCP_SHIFT) & TcpFlag.RST) === 0 || state === State.CLOSE)
       rows[at + Row.EXPIRES] = now + lifetime(kind, timeouts);
     return;
   }
@@ -235,7 +235,7 @@ function joinMapping(engine: Engine, at: number, generation: number, now: number
     if (stays && mappings.join(mapping, rows[at + Row.SRC0]!, rows[at + Row.SRC1]!))
       Atomics.or(rows, at + Row.KIND, RowFlag.OUTBOUND);
     else if (!stays) {
-      table.remove(at / ROW_WORDS, now, 0);
+      table.remove(at / Words.ROW, now, 0);
       engine.counters[Counter.FLOWS_ENDED]!++;
     }
   }

@@ -6,7 +6,7 @@
 import type { TraceAnswer } from '../contract/api.js';
 import type { TracePacket } from '../contract/mailbox.js';
 import { Filtering, Mapping, Proto } from '../contract/plan.js';
-import { ROW_WORDS, Row, RowFlag, STATE_NAMES } from '../contract/table-layout.js';
+import { Row, RowFlag, STATE_NAMES, Words } from '../contract/table-layout.js';
 import { VERDICTS, Verdict } from '../contract/verdict.js';
 import { protoIndex } from '../flow/mappings.js';
 import { Action, Decision } from '../policy/decide.js';
@@ -72,7 +72,7 @@ export function trace(engine: Engine, packet: TracePacket, now: number): TraceAn
 
   const { table } = engine;
   const handle = table.find(src, dst, (sport << 16) | dport, proto);
-  if (handle >= 0 && table.rows[(handle >>> 1) * ROW_WORDS + Row.EXPIRES]! >= now)
+  if (handle >= 0 && table.rows[(handle >>> 1) * Words.ROW + Row.EXPIRES]! >= now)
     return known(walk, engine, handle, now);
   walk.say('match', 'no flow; a new one would be decided');
 
@@ -107,7 +107,7 @@ export function trace(engine: Engine, packet: TracePacket, now: number): TraceAn
 /** A packet of a live flow: obeyed from its row. */
 function known(walk: Walk, engine: Engine, handle: number, now: number): TraceAnswer {
   const { rows } = engine.table;
-  const at = (handle >>> 1) * ROW_WORDS;
+  const at = (handle >>> 1) * Words.ROW;
   const kind = rows[at + Row.KIND]!;
   const side = handle & 1;
   const proto = kind & 0xff;

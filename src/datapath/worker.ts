@@ -12,7 +12,7 @@ import { Counter, counterView } from '../contract/counters.js';
 import { IMPORT_FATES, ImportFate } from '../contract/import.js';
 import { type FromWorker, Mail, type ToWorker, type WorkerInit } from '../contract/mailbox.js';
 import type { Plan } from '../contract/plan.js';
-import { ROW_WORDS, Row, tableLayout } from '../contract/table-layout.js';
+import { Row, tableLayout, Words } from '../contract/table-layout.js';
 import { Verdict } from '../contract/verdict.js';
 import { holdTime, SLICE_MS } from '../flow/expiry.js';
 import { joinTable, openTable } from '../flow/open.js';
@@ -202,7 +202,7 @@ class Worker {
     let ended = 0;
     table.lock.acquire();
     for (const { index, generation } of message.flows) {
-      const at = index * ROW_WORDS;
+      const at = index * Words.ROW;
       if (index >= table.layout.rows || table.rows[at] !== generation || (generation & 1) === 0) continue;
       table.remove(index, now, holdTime(table.rows[at + Row.KIND]! & 0xff, plan.timeouts));
       ended++;

@@ -21,15 +21,15 @@
  *
  * Everything here runs under the table's lock.
  */
-import { CONTROL_WINDOW, CONTROL_WORDS, CONTROLS, CORRECTIONS, Control, ROW_WORDS } from '../contract/table-layout.js';
+import { CONTROL_WINDOW, CONTROLS, CORRECTIONS, Control, Words } from '../contract/table-layout.js';
 
 /** Bits of STATE, beside the number of corrections in its low bits. */
-export const StreamFlag = {
+export const enum StreamFlag {
   /** NEXT is the first byte of a line. */
-  LINE_START: 16,
+  LINE_START = 16,
   /** Nothing is read any more, only counted. */
-  SEALED: 32,
-} as const;
+  SEALED = 32,
+}
 const COUNT_MASK = 7;
 /** Longest line part that one correction can describe. */
 export const LINE_MAX = 255;
@@ -52,7 +52,7 @@ export class ControlStreams {
     const { words } = this;
     const first = firstSlot(row);
     for (let i = 0; i < CONTROL_WINDOW; i++) {
-      const r = ((first + i) % CONTROLS) * CONTROL_WORDS;
+      const r = ((first + i) % CONTROLS) * Words.CONTROL;
       if (words[r + Control.ROW] === row + 1 && words[r + Control.GENERATION] === generation) return r;
     }
     return -1;
@@ -63,9 +63,9 @@ export class ControlStreams {
     const { words } = this;
     const first = firstSlot(row);
     for (let i = 0; i < CONTROL_WINDOW; i++) {
-      const r = ((first + i) % CONTROLS) * CONTROL_WORDS;
+      const r = ((first + i) % CONTROLS) * Words.CONTROL;
       if (this.#isLive(r)) continue;
-      words.fill(0, r, r + CONTROL_WORDS);
+      words.fill(0, r, r + Words.CONTROL);
       words[r + Control.GENERATION] = generation;
       words[r + Control.ROW] = row + 1;
       return r;
@@ -86,7 +86,7 @@ export class ControlStreams {
 
   /** Is there any connection whose numbers must be shifted? */
   anyLive(): boolean {
-    for (let i = 0; i < CONTROLS; i++) if (this.#isLive(i * CONTROL_WORDS)) return true;
+    for (let i = 0; i < CONTROLS; i++) if (this.#isLive(i * Words.CONTROL)) return true;
     return false;
   }
 
@@ -205,8 +205,8 @@ export class ControlStreams {
 
   #isLive(record: number): boolean {
     const row = this.words[record + Control.ROW]! - 1;
-    if (row < 0 || row * ROW_WORDS >= this.#rows.length) return false;
-    const generation = this.#rows[row * ROW_WORDS]!;
+    if (row < 0 || row * Words.ROW >= this.#rows.length) return false;
+    const generation = this.#rows[row * Words.ROW]!;
     return (generation & 1) !== 0 && generation === this.words[record + Control.GENERATION];
   }
 }

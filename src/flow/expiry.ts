@@ -12,17 +12,7 @@
  * Refused: timer wheels (8 more bytes a flow, and each refresh writes two other cache lines).
  */
 import type { Timeouts } from '../contract/plan.js';
-import {
-  Header,
-  MAPPING_WORDS,
-  MappingRow,
-  ROW_WORDS,
-  Row,
-  RowFlag,
-  STATE_MASK,
-  STATE_SHIFT,
-  State,
-} from '../contract/table-layout.js';
+import { Header, Kind, MappingRow, Row, RowFlag, State, Words } from '../contract/table-layout.js';
 import type { FlowTable } from './table.js';
 
 const TCP = 6;
@@ -42,7 +32,7 @@ export function lifetime(kind: number, timeouts: Timeouts): number {
   const proto = kind & 0xff;
   const inbound = (kind & RowFlag.INBOUND) !== 0;
   if (proto === TCP) {
-    const state = (kind >>> STATE_SHIFT) & STATE_MASK;
+    const state = (kind >>> Kind.STATE_SHIFT) & Kind.STATE_MASK;
     if (isOpening(kind)) return inbound ? Math.min(timeouts.tcpOpening, timeouts.unanswered) : timeouts.tcpOpening;
     return state === State.ESTABLISHED ? timeouts.tcpEstablished : timeouts.tcpClosing;
   }
@@ -54,7 +44,7 @@ export function lifetime(kind: number, timeouts: Timeouts): number {
 export function isOpening(kind: number): boolean {
   const replied = (kind & RowFlag.REPLIED) !== 0;
   if ((kind & 0xff) !== TCP) return !replied;
-  const state = (kind >>> STATE_SHIFT) & STATE_MASK;
+  const state = (kind >>> Kind.STATE_SHIFT) & Kind.STATE_MASK;
   // Picked up in mid-stream counts as lasting only when the other side has answered.
   if (state === State.ESTABLISHED) return !replied && (kind & RowFlag.LOOSE) !== 0;
   return state === State.SYN_SENT || state === State.SYN_RECV || state === State.SYN_SENT2;
@@ -68,7 +58,7 @@ export function mayGiveWay(rows: Int32Array, at: number, now: number): boolean {
   if ((rows[at]! & 1) === 0) return false;
   if (rows[at + Row.EXPIRES]! < now) return true;
   const kind = rows[at + Row.KIND]!;
-  const state = (kind >>> STATE_SHIFT) & STATE_MASK;
+  const state = (kind >>> Kind.STATE_SHIFT) & Kind.STATE_MASK;
   if ((kind & 0xff) === TCP && (state === State.TIME_WAIT || state === State.CLOSE)) return true;
   return isStrangers(kind) && isOpening(kind);
 }
@@ -121,7 +111,7 @@ export class Sweeper {
 
   #sweepRow(row: number, now: number, timeouts: Timeouts): boolean {
     const { rows } = this.#table;
-    const at = row * ROW_WORDS;
+    const at = row * Words.ROW;
     if ((rows[at]! & 1) === 0 || rows[at + Row.EXPIRES]! >= now) return false;
     this.#table.remove(row, now, holdTime(rows[at + Row.KIND]! & 0xff, timeouts));
     this.flows++;
@@ -130,7 +120,7 @@ export class Sweeper {
 
   #sweepMapping(mapping: number, now: number): boolean {
     const { mappings } = this.#table;
-    const m = mapping * MAPPING_WORDS;
+    const m = mapping * Words.MAPPING;
     if ((mappings.words[m]! & 1) === 0 || mappings.words[m + MappingRow.COUNT] !== 0) return false;
     if (mappings.words[m + MappingRow.EXPIRES]! >= now) return false;
     mappings.end(mapping);

@@ -19,13 +19,11 @@
 import {
   BUCKET,
   Header,
-  HOST_WORDS,
-  MAPPING_WORDS,
   MAX_EXPECTED,
   MappingKind,
   MappingRow,
-  PINHOLE_WORDS,
   type TableLayout,
+  Words,
 } from '../contract/table-layout.js';
 import { TranslationEvent } from '../contract/translation.js';
 import { BucketIndex } from './bucket-index.js';
@@ -62,7 +60,7 @@ export class Mappings {
     this.#header = header;
     this.#hash = hash;
     this.capacity = layout.mappings;
-    this.words = new Int32Array(buffer, layout.mappingsAt, layout.mappings * MAPPING_WORDS);
+    this.words = new Int32Array(buffer, layout.mappingsAt, layout.mappings * Words.MAPPING);
     const index = (at: number, hashOf: (value: number) => number) =>
       new BucketIndex(
         new Int32Array(buffer, at, layout.mappingBuckets * BUCKET),
@@ -73,16 +71,16 @@ export class Mappings {
     this.inside = index(layout.insideIndexAt, (value) => this.#hashInsideOf(value - 1));
     this.outside = index(layout.outsideIndexAt, (value) => this.#hashOutsideOf(value - 1));
     this.pinholes = new ProbeTable(
-      new Int32Array(buffer, layout.pinholesAt, layout.pinholes * PINHOLE_WORDS),
-      PINHOLE_WORDS,
+      new Int32Array(buffer, layout.pinholesAt, layout.pinholes * Words.PINHOLE),
+      Words.PINHOLE,
       2,
       hash,
       header,
       Header.LIVE_PINHOLES,
     );
     this.hosts = new ProbeTable(
-      new Int32Array(buffer, layout.hostsAt, layout.hosts * HOST_WORDS),
-      HOST_WORDS,
+      new Int32Array(buffer, layout.hostsAt, layout.hosts * Words.HOST),
+      Words.HOST,
       1,
       hash,
       header,
@@ -102,7 +100,7 @@ export class Mappings {
         const entry = this.inside.words[at]!;
         if ((entry & ~this.inside.mask) !== tag || entry === 0) continue;
         const mapping = (entry & this.inside.mask) - 1;
-        const m = mapping * MAPPING_WORDS;
+        const m = mapping * Words.MAPPING;
         if (
           words[m + MappingRow.INSIDE] === inside &&
           words[m + MappingRow.OUTSIDE] === outside &&
@@ -128,7 +126,7 @@ export class Mappings {
         const entry = this.outside.words[at]!;
         if ((entry & ~this.outside.mask) !== tag || entry === 0) continue;
         const mapping = (entry & this.outside.mask) - 1;
-        const m = mapping * MAPPING_WORDS;
+        const m = mapping * Words.MAPPING;
         if (
           words[m + MappingRow.OUTSIDE] === outside &&
           (words[m + MappingRow.PORTS]! & 0xffff) === p &&
@@ -143,36 +141,36 @@ export class Mappings {
   }
 
   isHeld(mapping: number): boolean {
-    return this.words[mapping * MAPPING_WORDS + MappingRow.COUNT] === 0;
+    return this.words[mapping * Words.MAPPING + MappingRow.COUNT] === 0;
   }
 
   /** Without flows, is its port still kept for its inside endpoint? (A mapping that was just made is not.) */
   isHeldAt(mapping: number, now: number): boolean {
-    return this.words[mapping * MAPPING_WORDS + MappingRow.EXPIRES]! >= now;
+    return this.words[mapping * Words.MAPPING + MappingRow.EXPIRES]! >= now;
   }
 
   isShared(mapping: number): boolean {
-    return ((this.words[mapping * MAPPING_WORDS + MappingRow.META]! >>> 8) & 15) === MappingKind.SHARED_PORT;
+    return ((this.words[mapping * Words.MAPPING + MappingRow.META]! >>> 8) & 15) === MappingKind.SHARED_PORT;
   }
 
   insideOf(mapping: number): number {
-    return this.words[mapping * MAPPING_WORDS + MappingRow.INSIDE]!;
+    return this.words[mapping * Words.MAPPING + MappingRow.INSIDE]!;
   }
 
   outsideOf(mapping: number): number {
-    return this.words[mapping * MAPPING_WORDS + MappingRow.OUTSIDE]!;
+    return this.words[mapping * Words.MAPPING + MappingRow.OUTSIDE]!;
   }
 
   insidePort(mapping: number): number {
-    return this.words[mapping * MAPPING_WORDS + MappingRow.PORTS]! >>> 16;
+    return this.words[mapping * Words.MAPPING + MappingRow.PORTS]! >>> 16;
   }
 
   outsidePort(mapping: number): number {
-    return this.words[mapping * MAPPING_WORDS + MappingRow.PORTS]! & 0xffff;
+    return this.words[mapping * Words.MAPPING + MappingRow.PORTS]! & 0xffff;
   }
 
   filteringOf(mapping: number): number {
-    return (this.words[mapping * MAPPING_WORDS + MappingRow.META]! >>> 12) & 15;
+    return (this.words[mapping * Words.MAPPING + MappingRow.META]! >>> 12) & 15;
   }
 
   /**
@@ -181,7 +179,7 @@ export class Mappings {
    */
   is(mapping: number, proto: number, inside: number, x: number, outside: number, p: number): boolean {
     const { words } = this;
-    const m = mapping * MAPPING_WORDS;
+    const m = mapping * Words.MAPPING;
     return (
       (words[m]! & 1) !== 0 &&
       words[m + MappingRow.INSIDE] === inside &&
@@ -193,7 +191,7 @@ export class Mappings {
   }
 
   ruleOf(mapping: number): number {
-    return this.words[mapping * MAPPING_WORDS + MappingRow.META]! >>> 16;
+    return this.words[mapping * Words.MAPPING + MappingRow.META]! >>> 16;
   }
 
   /**
@@ -213,13 +211,13 @@ export class Mappings {
     const header = this.#header;
     const { words } = this;
     let mapping = header[Header.MAPPING_FREE]! - 1;
-    if (mapping >= 0) header[Header.MAPPING_FREE] = words[mapping * MAPPING_WORDS + MappingRow.REMOTE]!;
+    if (mapping >= 0) header[Header.MAPPING_FREE] = words[mapping * Words.MAPPING + MappingRow.REMOTE]!;
     else {
       mapping = header[Header.MAPPING_HIGH_WATER]!;
       if (mapping >= this.capacity) return -1;
       header[Header.MAPPING_HIGH_WATER] = mapping + 1;
     }
-    const m = mapping * MAPPING_WORDS;
+    const m = mapping * Words.MAPPING;
     words[m + MappingRow.INSIDE] = inside;
     words[m + MappingRow.OUTSIDE] = outside;
     words[m + MappingRow.PORTS] = (x << 16) | p;
@@ -286,7 +284,7 @@ export class Mappings {
   /** A flow in which `inside` sends to `remote` joins. False when the pinholes or hosts are full: refuse the flow. */
   join(mapping: number, remote: number, inside: number): boolean {
     const { words, pinholes } = this;
-    const m = mapping * MAPPING_WORDS;
+    const m = mapping * Words.MAPPING;
     const count = words[m + MappingRow.COUNT]!;
     const host = this.hosts.findOrInsert(inside, 0);
     if (host < 0) return false;
@@ -314,17 +312,17 @@ export class Mappings {
 
   /** Keeps the mapping while its last flow may end; `unpin` before anything else joins. */
   pin(mapping: number): void {
-    this.words[mapping * MAPPING_WORDS + MappingRow.COUNT]!++;
+    this.words[mapping * Words.MAPPING + MappingRow.COUNT]!++;
   }
 
   unpin(mapping: number): void {
-    this.words[mapping * MAPPING_WORDS + MappingRow.COUNT]!--;
+    this.words[mapping * Words.MAPPING + MappingRow.COUNT]!--;
   }
 
   /** A flow that had joined with `remote` ends. The last one: the mapping is held for `hold` seconds, or ends at once. */
   leave(mapping: number, remote: number, inside: number, now: number, hold: number): void {
     const { words, pinholes } = this;
-    const m = mapping * MAPPING_WORDS;
+    const m = mapping * Words.MAPPING;
     this.discharge(inside);
     if (!this.isShared(mapping) && words[m + MappingRow.REMOTE] === 0) {
       const at = pinholes.find(mapping + 1, remote);
@@ -340,7 +338,7 @@ export class Mappings {
 
   /** Has the inside host sent to this remote address through the mapping (RFC 4787 §5)? */
   hasSentTo(mapping: number, remote: number): boolean {
-    const m = mapping * MAPPING_WORDS;
+    const m = mapping * Words.MAPPING;
     if (this.words[m + MappingRow.COUNT] === 0) return false;
     const only = this.words[m + MappingRow.REMOTE]!;
     return only !== 0 ? only === remote : this.pinholes.find(mapping + 1, remote) >= 0;
@@ -349,7 +347,7 @@ export class Mappings {
   /** Opens a mapping without flows for `remote` until second `until`. False when MAX_EXPECTED are open. */
   expect(mapping: number, remote: number, until: number): boolean {
     const { words } = this;
-    const m = mapping * MAPPING_WORDS;
+    const m = mapping * Words.MAPPING;
     if (words[m + MappingRow.REMOTE] === 0) {
       if (this.#header[Header.LIVE_EXPECTED]! >= MAX_EXPECTED) return false;
       this.#header[Header.LIVE_EXPECTED]!++;
@@ -362,7 +360,7 @@ export class Mappings {
   /** Is this mapping, which has no flow yet, open for `remote`? */
   expects(mapping: number, remote: number, now: number): boolean {
     const { words } = this;
-    const m = mapping * MAPPING_WORDS;
+    const m = mapping * Words.MAPPING;
     return (
       (words[m]! & 1) !== 0 &&
       words[m + MappingRow.COUNT] === 0 &&
@@ -378,7 +376,7 @@ export class Mappings {
 
   /** Only without flows. */
   #expectNobody(mapping: number): void {
-    const m = mapping * MAPPING_WORDS;
+    const m = mapping * Words.MAPPING;
     if (this.words[m + MappingRow.REMOTE] === 0) return;
     this.words[m + MappingRow.REMOTE] = 0;
     this.#header[Header.LIVE_EXPECTED]!--;
@@ -387,7 +385,7 @@ export class Mappings {
   /** Ends a mapping without flows: port, host and memory are free again. */
   end(mapping: number): void {
     const { words } = this;
-    const m = mapping * MAPPING_WORDS;
+    const m = mapping * Words.MAPPING;
     if (!this.isShared(mapping)) this.#expectNobody(mapping);
     if (this.log !== null) this.#note(TranslationEvent.MAPPING_ENDS, mapping);
     Atomics.store(words, m, (words[m]! + 1) | 0);
@@ -405,7 +403,7 @@ export class Mappings {
 
   #note(event: number, mapping: number): void {
     const { words } = this;
-    const m = mapping * MAPPING_WORDS;
+    const m = mapping * Words.MAPPING;
     const meta = words[m + MappingRow.META]!;
     const inside = words[m + MappingRow.INSIDE]!;
     this.log!.note(
@@ -421,25 +419,25 @@ export class Mappings {
   }
 
   #protoOf(mapping: number): number {
-    return this.words[mapping * MAPPING_WORDS + MappingRow.META]! & 0xff;
+    return this.words[mapping * Words.MAPPING + MappingRow.META]! & 0xff;
   }
 
   #leaveHost(host: number, proto: number): void {
     const { words } = this.hosts;
     if (proto >= 0) words[host + 1 + proto]!--;
-    for (let word = host + 1; word < host + HOST_WORDS; word++) if (words[word] !== 0) return;
+    for (let word = host + 1; word < host + Words.HOST; word++) if (words[word] !== 0) return;
     this.hosts.removeAt(host);
   }
 
   /** A dead row goes to the free list. */
   release(mapping: number): void {
-    this.words[mapping * MAPPING_WORDS + MappingRow.REMOTE] = this.#header[Header.MAPPING_FREE]!;
+    this.words[mapping * Words.MAPPING + MappingRow.REMOTE] = this.#header[Header.MAPPING_FREE]!;
     this.#header[Header.MAPPING_FREE] = mapping + 1;
   }
 
   #hashInsideOf(mapping: number): number {
     const { words } = this;
-    const m = mapping * MAPPING_WORDS;
+    const m = mapping * Words.MAPPING;
     const x = words[m + MappingRow.PORTS]! >>> 16;
     return hashTuple(
       this.#hash,
@@ -452,7 +450,7 @@ export class Mappings {
 
   #hashOutsideOf(mapping: number): number {
     const { words } = this;
-    const m = mapping * MAPPING_WORDS;
+    const m = mapping * Words.MAPPING;
     return hashTuple(
       this.#hash,
       words[m + MappingRow.OUTSIDE]!,

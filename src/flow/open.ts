@@ -13,17 +13,15 @@ import { MAX_RULES } from '../contract/counters.js';
 import { Filtering } from '../contract/plan.js';
 import {
   Header,
-  MAPPING_WORDS,
+  Kind,
   MappingKind,
   MappingRow,
-  ROW_WORDS,
   Row,
   RowFlag,
-  STATE_MASK,
   STATE_NAMES,
-  STATE_SHIFT,
   TABLE_MAGIC,
   TABLE_VERSION,
+  Words,
 } from '../contract/table-layout.js';
 import { IPPROTO } from '../wire/ipv4.js';
 import type { Futex } from './lock.js';
@@ -93,15 +91,15 @@ function rebuild(table: FlowTable, now: number): number {
     Header.LIVE_EXPECTED,
   ];
   for (const word of counts) header[word] = 0;
-  header[Header.HIGH_WATER] = used(header[Header.HIGH_WATER]!, table.rows, ROW_WORDS);
-  header[Header.MAPPING_HIGH_WATER] = used(header[Header.MAPPING_HIGH_WATER]!, mappings.words, MAPPING_WORDS);
+  header[Header.HIGH_WATER] = used(header[Header.HIGH_WATER]!, table.rows, Words.ROW);
+  header[Header.MAPPING_HIGH_WATER] = used(header[Header.MAPPING_HIGH_WATER]!, mappings.words, Words.MAPPING);
   rebuildMappings(table, now);
   const live = rebuildRows(table, now);
   header[Header.LIVE_FLOWS] = live;
 
   // Neither held nor any flow's: its flows ended by time while nobody looked.
   for (let mapping = 0; mapping < header[Header.MAPPING_HIGH_WATER]!; mapping++) {
-    const m = mapping * MAPPING_WORDS;
+    const m = mapping * Words.MAPPING;
     if ((mappings.words[m]! & 1) === 0 || mappings.words[m + MappingRow.COUNT] !== 0) continue;
     if (mappings.words[m + MappingRow.EXPIRES]! < now) mappings.end(mapping);
   }
@@ -121,7 +119,7 @@ function rebuildMappings(table: FlowTable, now: number): void {
   const { header, mappings } = table;
   const { words } = mappings;
   for (let mapping = 0; mapping < header[Header.MAPPING_HIGH_WATER]!; mapping++) {
-    const m = mapping * MAPPING_WORDS;
+    const m = mapping * Words.MAPPING;
     if ((words[m]! & 1) !== 0) {
       // Without count and expiry it was just being made: the flow that it was made for may be whole.
       const held = words[m + MappingRow.COUNT] === 0 && words[m + MappingRow.EXPIRES] !== 0;
@@ -143,7 +141,7 @@ function rebuildMappings(table: FlowTable, now: number): void {
 function adoptMapping(table: FlowTable, mapping: number, held: boolean, now: number): boolean {
   const { mappings } = table;
   const { words } = mappings;
-  const m = mapping * MAPPING_WORDS;
+  const m = mapping * Words.MAPPING;
   const meta = words[m + MappingRow.META]!;
   const proto = meta & 0xff;
   const outside = words[m + MappingRow.OUTSIDE]!;
@@ -172,7 +170,7 @@ function rebuildRows(table: FlowTable, now: number): number {
   const { header, rows } = table;
   let live = 0;
   for (let row = 0; row < header[Header.HIGH_WATER]!; row++) {
-    const at = row * ROW_WORDS;
+    const at = row * Words.ROW;
     if ((rows[at]! & 1) !== 0) {
       if (isWhole(table, row, now) && adoptRow(table, row)) {
         live++;
@@ -188,13 +186,16 @@ function rebuildRows(table: FlowTable, now: number): number {
 /** Could the engine have written this row, and does it have time left? */
 function isWhole(table: FlowTable, row: number, now: number): boolean {
   const { rows } = table;
-  const at = row * ROW_WORDS;
+  const at = row * Words.ROW;
   const kind = rows[at + Row.KIND]!;
   const proto = kind & 0xff;
   const expires = rows[at + Row.EXPIRES]!;
   const bytes = (at + Row.BYTES0) >>> 1;
   if (expires < now || expires > now + LONGEST) return false;
-  if (((kind >>> STATE_SHIFT) & STATE_MASK) >= STATE_NAMES.length || (rows[at + Row.RULE]! & 0xffff) > MAX_RULES)
+  if (
+    ((kind >>> Kind.STATE_SHIFT) & Kind.STATE_MASK) >= STATE_NAMES.length ||
+    (rows[at + Row.RULE]! & 0xffff) > MAX_RULES
+  )
     return false;
   if (!(table.bytes[bytes]! >= 0 && table.bytes[bytes + 1]! >= 0)) return false;
   const [src0, dst0, ports0] = [rows[at + Row.SRC0]!, rows[at + Row.DST0]!, rows[at + Row.PORTS0]!];
@@ -223,7 +224,7 @@ function ofItsMapping(table: FlowTable, at: number, kind: number): boolean {
 /** Indexes a whole row and joins it to its mapping, unless another row has one of its tuples. */
 function adoptRow(table: FlowTable, row: number): boolean {
   const { rows, mappings, index } = table;
-  const at = row * ROW_WORDS;
+  const at = row * Words.ROW;
   const kind = rows[at + Row.KIND]!;
   for (let side = 0; side < 2; side++) {
     const t = at + Row.SRC0 + side * 3;

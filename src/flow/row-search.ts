@@ -6,7 +6,7 @@
  * is bounded twice: a call looks at MOST_A_CALL rows (measured: 20 to 40 µs), a second at MOST_A_SECOND (2 ms), so that a table
  * full of live flows costs those who are refused next to nothing. A table of 262,144 rows is known after 32 calls.
  */
-import { Header, ROW_WORDS, Row, RowFlag } from '../contract/table-layout.js';
+import { Header, Row, RowFlag, Words } from '../contract/table-layout.js';
 import type { ClosedQueue } from './closed-queue.js';
 import { isOpening, mayGiveWay } from './expiry.js';
 import type { FlowTable } from './table.js';
@@ -47,7 +47,7 @@ export class RowSearch {
     let n = 0;
     for (; looks > 0 && n < MOST_FOUND; looks--) {
       if (this.#row >= high) this.#row = 0;
-      const at = this.#row * ROW_WORDS;
+      const at = this.#row * Words.ROW;
       if (mayGiveWay(rows, at, now)) this.#found[n++] = rows[at + Row.EXPIRES]! * ROWS + this.#row;
       this.#row++;
     }
@@ -57,7 +57,7 @@ export class RowSearch {
   }
 
   #sortIn(rows: Int32Array, row: number, queues: Queues): void {
-    const at = row * ROW_WORDS;
+    const at = row * Words.ROW;
     const kind = rows[at + Row.KIND]!;
     const holdsPort = rows[at + Row.MAPPING] !== 0 && (kind & RowFlag.OUTBOUND) !== 0;
     const queue = holdsPort ? queues.closedPorts : isOpening(kind) ? queues.unanswered : queues.closedRows;

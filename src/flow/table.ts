@@ -18,18 +18,15 @@
  * Limits: `rows` is fixed for the file's life. A full table refuses new flows; no live flow is ever evicted.
  */
 import {
-  CONTROL_WORDS,
   CONTROLS,
   HEADER_BYTES,
   Header,
-  ROW_WORDS,
+  Kind,
   Row,
   RowFlag,
-  STATE_MASK,
-  STATE_SHIFT,
   type TableLayout,
-  TCP_WORDS,
   tableLayout,
+  Words,
 } from '../contract/table-layout.js';
 import { TranslationEvent } from '../contract/translation.js';
 import { addDelta, delta32 } from '../wire/checksum.js';
@@ -118,9 +115,9 @@ export class FlowTable {
     const layout = tableLayout(flows);
     this.layout = layout;
     this.header = new Int32Array(buffer, 0, HEADER_BYTES / 4);
-    this.rows = new Int32Array(buffer, layout.rowsAt, flows * ROW_WORDS);
-    this.bytes = new Float64Array(buffer, layout.rowsAt, (flows * ROW_WORDS) / 2);
-    this.tcp = new Int32Array(buffer, layout.tcpAt, flows * TCP_WORDS);
+    this.rows = new Int32Array(buffer, layout.rowsAt, flows * Words.ROW);
+    this.bytes = new Float64Array(buffer, layout.rowsAt, (flows * Words.ROW) / 2);
+    this.tcp = new Int32Array(buffer, layout.tcpAt, flows * Words.TCP);
     this.hash = hashTables(this.header[Header.HASH_KEY]!, this.header[Header.HASH_KEY + 1]!);
     this.lock = new Lock(this.header, Header.LOCK, futex);
     this.#indexWords = new Int32Array(buffer, layout.flowIndexAt, layout.flowBuckets * 16);
@@ -131,7 +128,7 @@ export class FlowTable {
     this.#shift = this.index.shift;
     this.#mask = this.index.mask;
     this.mappings = new Mappings(buffer, layout, this.header, this.hash);
-    this.controls = new ControlStreams(new Int32Array(buffer, layout.controlsAt, CONTROLS * CONTROL_WORDS), this.rows);
+    this.controls = new ControlStreams(new Int32Array(buffer, layout.controlsAt, CONTROLS * Words.CONTROL), this.rows);
   }
 
   /** Handle whose side carries this tuple, or −1. No lock; whether the row has expired is the caller's question. */
@@ -147,7 +144,7 @@ export class FlowTable {
         const entry = words[at]!;
         if ((entry & ~mask) !== tag || entry === 0) continue;
         const handle = (entry & mask) - 1;
-        const row = (handle >>> 1) * ROW_WORDS;
+        const row = (handle >>> 1) * Words.ROW;
         const side = row + Row.SRC0 + (handle & 1) * 3;
         if (
           rows[side] === src &&
@@ -197,7 +194,7 @@ export class FlowTable {
       let found = this.#candidate((((h >>> 0) * scale) | 0) * 16, tag, words, mask);
       if (found < 0) found = this.#candidate(this.index.second(h), tag, words, mask);
       hashes[k] = found;
-      if (found >= 0) touched ^= rows[(found >>> 1) * ROW_WORDS]!;
+      if (found >= 0) touched ^= rows[(found >>> 1) * Words.ROW]!;
     }
     // Keeps the compiler from dropping loads whose values nobody needs.
     this.touched = touched;
@@ -208,7 +205,7 @@ export class FlowTable {
         handle[i] = -1;
         continue;
       }
-      const row = (found >>> 1) * ROW_WORDS;
+      const row = (found >>> 1) * Words.ROW;
       const side = row + Row.SRC0 + (found & 1) * 3;
       const same =
         rows[side] === src[i] &&
@@ -232,7 +229,7 @@ export class FlowTable {
 
   /** Hash of the tuple that a handle's side carries. */
   hashOfHandle(handle: number): number {
-    const row = (handle >>> 1) * ROW_WORDS;
+    const row = (handle >>> 1) * Words.ROW;
     const side = row + Row.SRC0 + (handle & 1) * 3;
     const rows = this.rows;
     return hashTuple(this.hash, rows[side]!, rows[side + 1]!, rows[side + 2]!, rows[row + Row.KIND]! & 0xff);
@@ -243,8 +240,8 @@ export class FlowTable {
     const row = this.#takeRow(now);
     if (row < 0) return -1;
     const rows = this.rows;
-    const at = row * ROW_WORDS;
-    rows[at + Row.KIND] = flow.proto | (flow.state << STATE_SHIFT) | flow.flags;
+    const at = row * Words.ROW;
+    rows[at + Row.KIND] = flow.proto | (flow.state << Kind.STATE_SHIFT) | flow.flags;
     rows[at + Row.SRC0] = flow.src0;
     rows[at + Row.DST0] = flow.dst0;
     rows[at + Row.PORTS0] = flow.ports0;
@@ -257,7 +254,7 @@ export class FlowTable {
     rows[at + Row.RULE] = flow.rule | (flow.out0 << 16) | (flow.out1 << 24);
     this.bytes[(at + Row.BYTES0) >>> 1] = 0;
     this.bytes[(at + Row.BYTES1) >>> 1] = 0;
-    this.tcp.fill(0, row * TCP_WORDS, (row + 1) * TCP_WORDS);
+    this.tcp.fill(0, row * Words.TCP, (row + 1) * Words.TCP);
     const handle = row * 2;
     if (!this.index.insert(this.hashOfHandle(handle), handle + 1)) {
       this.release(row, now);
@@ -282,7 +279,7 @@ export class FlowTable {
    */
   remove(row: number, now: number, hold: number): void {
     const rows = this.rows;
-    const at = row * ROW_WORDS;
+    const at = row * Words.ROW;
     const kind = rows[at + Row.KIND]!;
     const hash0 = this.hashOfHandle(row * 2);
     const hash1 = this.hashOfHandle(row * 2 + 1);
@@ -305,7 +302,7 @@ export class FlowTable {
   /** A translated flow goes into the log: its inside and its public endpoint, and the remote. */
   #note(event: number, row: number): void {
     const { rows } = this;
-    const at = row * ROW_WORDS;
+    const at = row * Words.ROW;
     const kind = rows[at + Row.KIND]!;
     if ((kind & RowFlag.PLAIN) !== 0) return;
     const inbound = (kind & RowFlag.INBOUND) !== 0;
@@ -319,7 +316,7 @@ export class FlowTable {
   }
 
   stateOf(row: number): number {
-    return (this.rows[row * ROW_WORDS + Row.KIND]! >>> STATE_SHIFT) & STATE_MASK;
+    return (this.rows[row * Words.ROW + Row.KIND]! >>> Kind.STATE_SHIFT) & Kind.STATE_MASK;
   }
 
   /** A row that may be written: the oldest freed one that has rested, else a fresh one. −1 when there is none. */
@@ -327,7 +324,7 @@ export class FlowTable {
     const { header, rows } = this;
     const head = header[Header.FREE_HEAD]!;
     if (head !== 0) {
-      const at = (head - 1) * ROW_WORDS;
+      const at = (head - 1) * Words.ROW;
       if (now - rows[at + FREED_AT]! >= this.quarantine) {
         header[Header.FREE_HEAD] = rows[at + NEXT_FREE]!;
         if (rows[at + NEXT_FREE] === 0) header[Header.FREE_TAIL] = 0;
@@ -343,12 +340,12 @@ export class FlowTable {
   /** A dead row goes to the tail of the free list. Lock held. */
   release(row: number, now: number): void {
     const { header, rows } = this;
-    const at = row * ROW_WORDS;
+    const at = row * Words.ROW;
     rows[at + NEXT_FREE] = 0;
     rows[at + FREED_AT] = now;
     const tail = header[Header.FREE_TAIL]!;
     if (tail === 0) header[Header.FREE_HEAD] = row + 1;
-    else rows[(tail - 1) * ROW_WORDS + NEXT_FREE] = row + 1;
+    else rows[(tail - 1) * Words.ROW + NEXT_FREE] = row + 1;
     header[Header.FREE_TAIL] = row + 1;
   }
 }

@@ -15,8 +15,8 @@
  * A flow that is picked up in mid-stream (LOOSE: the table was lost, or the router is new) starts as ESTABLISHED without
  * windows and learns them from both sides' first segments.
  */
-import { RowFlag, STATE_MASK, STATE_SHIFT, State, Tcp } from '../contract/table-layout.js';
-import { ACK, FIN, RST, SYN } from '../wire/tcp.js';
+import { Kind, RowFlag, State, Tcp } from '../contract/table-layout.js';
+import { TcpFlag } from '../wire/tcp.js';
 
 /** Window scale nibble of a side that announced none. */
 const NO_SCALE = 15;
@@ -29,9 +29,9 @@ const BEHIND = 66_000;
 /** Row.KIND of a flow that begins with this segment's flags: SYN, or picked up in mid-stream. */
 export function tcpBirth(flags: number): number {
   const scales = (NO_SCALE << RowFlag.SCALE0_SHIFT) | (NO_SCALE << RowFlag.SCALE1_SHIFT);
-  return (flags & SYN) !== 0 && (flags & ACK) === 0
-    ? (State.SYN_SENT << STATE_SHIFT) | scales
-    : (State.ESTABLISHED << STATE_SHIFT) | RowFlag.LOOSE | scales;
+  return (flags & TcpFlag.SYN) !== 0 && (flags & TcpFlag.ACK) === 0
+    ? (State.SYN_SENT << Kind.STATE_SHIFT) | scales
+    : (State.ESTABLISHED << Kind.STATE_SHIFT) | RowFlag.LOOSE | scales;
 }
 
 /**
@@ -55,16 +55,16 @@ export function tcpUpdate(
   payload: number,
   scale: number,
 ): number {
-  let state = (kind >>> STATE_SHIFT) & STATE_MASK;
+  let state = (kind >>> Kind.STATE_SHIFT) & Kind.STATE_MASK;
   const other = side ^ 1;
   const myEnd = at + Tcp.END0 + side;
   const myAck = at + Tcp.ACK0 + side;
   const yourEnd = at + Tcp.END0 + other;
   const yourAck = at + Tcp.ACK0 + other;
 
-  if ((flags & SYN) !== 0) {
-    if ((flags & RST) !== 0) return kind;
-    if ((flags & ACK) === 0 && (state === State.TIME_WAIT || state === State.CLOSE)) {
+  if ((flags & TcpFlag.SYN) !== 0) {
+    if ((flags & TcpFlag.RST) !== 0) return kind;
+    if ((flags & TcpFlag.ACK) === 0 && (state === State.TIME_WAIT || state === State.CLOSE)) {
       // Reuse of the 5-tuple. Whoever sends the SYN is the opener; the row keeps its sides.
       kind &= ~(FIN_FLAGS | RowFlag.LOOSE);
       kind &= ~(RowFlag.REPLIED | RowFlag.ASSURED);
@@ -76,7 +76,7 @@ export function tcpUpdate(
       // A SYN inside a live connection: the receiver answers with a challenge ACK; here it changes nothing.
       if (state !== State.SYN_SENT2) return kind;
     }
-    if ((flags & ACK) !== 0) {
+    if ((flags & TcpFlag.ACK) !== 0) {
       // It must acknowledge the other's SYN, and may leave out data that came with it (RFC 7413 §2): myAck…yourEnd.
       const least = t[myAck] !== 0 ? t[myAck]! : t[yourEnd]!;
       const known = (kind & RowFlag.LOOSE) === 0 && t[yourEnd] !== 0;
@@ -90,20 +90,20 @@ export function tcpUpdate(
     const shift = side === 0 ? RowFlag.SCALE0_SHIFT : RowFlag.SCALE1_SHIFT;
     kind = (kind & ~(15 << shift)) | ((scale < 0 ? NO_SCALE : scale) << shift);
     if (side === 1 && state === State.SYN_SENT)
-      kind = withState(kind, (flags & ACK) !== 0 ? State.SYN_RECV : State.SYN_SENT2);
-    else if ((flags & ACK) !== 0 && state === State.SYN_SENT2) kind = withState(kind, State.SYN_RECV);
+      kind = withState(kind, (flags & TcpFlag.ACK) !== 0 ? State.SYN_RECV : State.SYN_SENT2);
+    else if ((flags & TcpFlag.ACK) !== 0 && state === State.SYN_SENT2) kind = withState(kind, State.SYN_RECV);
     return kind;
   }
 
-  if ((flags & RST) !== 0) {
+  if ((flags & TcpFlag.RST) !== 0) {
     // Exactly next for the receiver, or exactly the sender's highest; in answer to a SYN it acknowledges that SYN.
-    const refused = state === State.SYN_SENT && side === 1 && (flags & ACK) !== 0 && ack === t[yourEnd];
+    const refused = state === State.SYN_SENT && side === 1 && (flags & TcpFlag.ACK) !== 0 && ack === t[yourEnd];
     const known = t[yourAck] !== 0 || t[myEnd] !== 0;
     const exact = known && (seq === t[yourAck] || seq === t[myEnd]);
     return refused || exact ? withState(kind & ~FIN_FLAGS, State.CLOSE) : kind;
   }
 
-  const end = (seq + payload + (flags & FIN)) | 0;
+  const end = (seq + payload + (flags & TcpFlag.FIN)) | 0;
   const loose = (kind & RowFlag.LOOSE) !== 0;
   if (t[yourAck] !== 0) {
     const yourScale = (kind >>> (side === 0 ? RowFlag.SCALE1_SHIFT : RowFlag.SCALE0_SHIFT)) & 15;
@@ -113,7 +113,7 @@ export function tcpUpdate(
       return kind;
   }
   if (t[myEnd] === 0 || ((end - t[myEnd]!) | 0) > 0) t[myEnd] = end;
-  if ((flags & ACK) !== 0) {
+  if ((flags & TcpFlag.ACK) !== 0) {
     // An ACK of what was never sent moves nothing; where nothing of the other side is known it is believed.
     if (t[yourEnd] === 0) t[yourEnd] = ack;
     if (((ack - t[yourEnd]!) | 0) > 0) return kind;
@@ -124,12 +124,12 @@ export function tcpUpdate(
   }
 
   if (state === State.CLOSE) return resumed(kind, side);
-  if (state === State.SYN_RECV && (flags & ACK) !== 0 && ack === t[yourEnd]) {
+  if (state === State.SYN_RECV && (flags & TcpFlag.ACK) !== 0 && ack === t[yourEnd]) {
     kind = withState(kind, State.ESTABLISHED) | RowFlag.ASSURED;
     state = State.ESTABLISHED;
   }
   // What is acknowledged already cannot hold a FIN that is new: without this, 8 MiB of the past would be as good as the window.
-  if ((flags & FIN) !== 0 && (t[yourAck] === 0 || ((end - t[yourAck]!) | 0) > 0))
+  if ((flags & TcpFlag.FIN) !== 0 && (t[yourAck] === 0 || ((end - t[yourAck]!) | 0) > 0))
     kind |= side === 0 ? RowFlag.FIN0 : RowFlag.FIN1;
   if ((kind & (RowFlag.FIN0 | RowFlag.FIN1)) === 0) return kind;
   // A FIN is the last byte its side sends: acknowledged when the other side's ACK has reached the end.
@@ -157,7 +157,7 @@ function closingState(kind: number): number {
 }
 
 function withState(kind: number, state: number): number {
-  return (kind & ~(STATE_MASK << STATE_SHIFT)) | (state << STATE_SHIFT);
+  return (kind & ~(Kind.STATE_MASK << Kind.STATE_SHIFT)) | (state << Kind.STATE_SHIFT);
 }
 
 function windowOf(t: Int32Array, at: number, side: number): number {

@@ -29,18 +29,18 @@ import { allowedBy, inPrefixes } from './acl.js';
 import { RouteTable } from './route.js';
 
 /** What admit has to do. */
-export const Action = {
+export const enum Action {
   /** Count `verdict` and forget the packet (a drop, or PUNT). */
-  NONE: 0,
+  NONE = 0,
   /** A row without rewrite. */
-  PLAIN: 1,
+  PLAIN = 1,
   /** Source to a port of `address`: out by an uplink. */
-  SNAT: 2,
+  SNAT = 2,
   /** Destination to `target`:`targetPort`; with `sourceNat` also the source (hairpin, the host itself). */
-  DNAT: 3,
+  DNAT = 3,
   /** To a pool port: ask the mappings. `sourceNat` as above. */
-  POOL: 4,
-} as const;
+  POOL = 4,
+}
 
 export class Decision {
   action: number = Action.NONE;

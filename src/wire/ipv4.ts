@@ -4,27 +4,35 @@
  */
 import { checksum } from './checksum.js';
 
-export const IPV4_BYTES = 20;
-export const IPPROTO = { ICMP: 1, TCP: 6, UDP: 17, GRE: 47, ESP: 50 } as const;
+export const enum IPPROTO {
+  ICMP = 1,
+  TCP = 6,
+  UDP = 17,
+  GRE = 47,
+  ESP = 50,
+}
 
-/** Byte offsets in the header. */
-export const Ipv4 = {
-  VERSION: 0,
-  TOS: 1,
-  LENGTH: 2,
-  ID: 4,
-  FRAGMENT: 6,
-  TTL: 8,
-  PROTO: 9,
-  CHECKSUM: 10,
-  SRC: 12,
-  DST: 16,
-} as const;
+/** Byte offsets in the header, and what it has without options. */
+export const enum Ipv4 {
+  VERSION = 0,
+  TOS = 1,
+  LENGTH = 2,
+  ID = 4,
+  FRAGMENT = 6,
+  TTL = 8,
+  PROTO = 9,
+  CHECKSUM = 10,
+  SRC = 12,
+  DST = 16,
+  BYTES = 20,
+}
 
 /** Bits of the FRAGMENT word: don't fragment, more fragments, offset in units of 8 bytes. */
-export const DF = 0x4000;
-export const MF = 0x2000;
-export const OFFSET_MASK = 0x1fff;
+export const enum Fragment {
+  DF = 0x4000,
+  MF = 0x2000,
+  OFFSET = 0x1fff,
+}
 
 /** Bytes of the header, options included; 0…60, not yet checked. */
 export function headerBytes(v: DataView, off: number): number {
@@ -56,7 +64,7 @@ export function writeIpv4(bytes: Uint8Array, v: DataView, off: number, f: Ipv4Fi
   v.setUint16(off + Ipv4.CHECKSUM, 0);
   v.setInt32(off + Ipv4.SRC, f.src);
   v.setInt32(off + Ipv4.DST, f.dst);
-  v.setUint16(off + Ipv4.CHECKSUM, ~checksum(bytes, off, IPV4_BYTES, 0) & 0xffff);
+  v.setUint16(off + Ipv4.CHECKSUM, ~checksum(bytes, off, Ipv4.BYTES, 0) & 0xffff);
 }
 
 /** Is the header's checksum right? */

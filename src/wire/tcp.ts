@@ -1,23 +1,25 @@
 /** TCP header (RFC 9293 §3.1). Pure functions on (view, off): `off` is the first byte of the header. */
-export const TCP_BYTES = 20;
 
-/** Byte offsets in the header. */
-export const Tcp = {
-  PORTS: 0,
-  SEQ: 4,
-  ACK: 8,
-  DATA_OFFSET: 12,
-  FLAGS: 13,
-  WINDOW: 14,
-  CHECKSUM: 16,
-  URGENT: 18,
-} as const;
+/** Byte offsets in the header, and what it has without options. */
+export const enum Tcp {
+  PORTS = 0,
+  SEQ = 4,
+  ACK = 8,
+  DATA_OFFSET = 12,
+  FLAGS = 13,
+  WINDOW = 14,
+  CHECKSUM = 16,
+  URGENT = 18,
+  BYTES = 20,
+}
 
-export const FIN = 0x01;
-export const SYN = 0x02;
-export const RST = 0x04;
-export const PSH = 0x08;
-export const ACK = 0x10;
+export const enum TcpFlag {
+  FIN = 0x01,
+  SYN = 0x02,
+  RST = 0x04,
+  PSH = 0x08,
+  ACK = 0x10,
+}
 
 const OPTION_END = 0;
 const OPTION_NOP = 1;
@@ -36,7 +38,7 @@ export function tcpHeaderBytes(v: DataView, off: number): number {
  */
 function findOption(v: DataView, off: number, kind: number, bytes: number): number {
   const end = off + tcpHeaderBytes(v, off);
-  let at = off + TCP_BYTES;
+  let at = off + Tcp.BYTES;
   while (at < end) {
     const k = v.getUint8(at);
     if (k === OPTION_END) return -1;
@@ -67,9 +69,9 @@ export function windowScale(v: DataView, off: number): number {
 
 /** Flag combinations that no stack sends: none at all, SYN with FIN or RST, FIN without ACK (RFC 9293 §3.10.7; nmap's probes). */
 export function impossibleFlags(flags: number): boolean {
-  const f = flags & (FIN | SYN | RST | ACK);
-  if (f === 0 || f === FIN) return true;
-  return (f & SYN) !== 0 && (f & (FIN | RST)) !== 0;
+  const f = flags & (TcpFlag.FIN | TcpFlag.SYN | TcpFlag.RST | TcpFlag.ACK);
+  if (f === 0 || f === TcpFlag.FIN) return true;
+  return (f & TcpFlag.SYN) !== 0 && (f & (TcpFlag.FIN | TcpFlag.RST)) !== 0;
 }
 
 /**

@@ -4,11 +4,26 @@
  */
 
 /** Byte offsets. */
-export const Vnet = { FLAGS: 0, GSO_TYPE: 1, HDR_LEN: 2, GSO_SIZE: 4, CSUM_START: 6, CSUM_OFFSET: 8 } as const;
+export const enum Vnet {
+  FLAGS = 0,
+  GSO_TYPE = 1,
+  HDR_LEN = 2,
+  GSO_SIZE = 4,
+  CSUM_START = 6,
+  CSUM_OFFSET = 8,
+}
 
-/** FLAGS: the layer 4 checksum field holds only the pseudo-header sum; whoever puts the packet on a wire completes it. */
-export const NEEDS_CSUM = 1;
+export const enum VnetFlag {
+  /** The layer 4 checksum field holds only the pseudo-header sum; whoever puts the packet on a wire completes it. */
+  NEEDS_CSUM = 1,
+}
 
-/** GSO_TYPE without the ECN bit. */
-export const Gso = { NONE: 0, TCPV4: 1, UDP: 3, TCPV6: 4, UDP_L4: 5 } as const;
-export const GSO_ECN = 0x80;
+/** GSO_TYPE, and the bit that may come with it. */
+export const enum Gso {
+  NONE = 0,
+  TCPV4 = 1,
+  UDP = 3,
+  TCPV6 = 4,
+  UDP_L4 = 5,
+  ECN = 0x80,
+}

@@ -1,16 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { Worker } from 'node:worker_threads';
-import {
-  Header,
-  MAPPING_WORDS,
-  MappingRow,
-  ROW_WORDS,
-  Row,
-  RowFlag,
-  State,
-  tableLayout,
-} from '../../src/contract/table-layout.js';
+import { Header, MappingRow, Row, RowFlag, State, tableLayout, Words } from '../../src/contract/table-layout.js';
 import { parseAddress, parsePrefix } from '../../src/control/address.js';
 import { type FlowFilter, protocolNumber, TableReader } from '../../src/control/flows.js';
 
@@ -34,7 +25,7 @@ function tableOf(rows: readonly Written[]): { reader: TableReader; words: Int32A
   const buffer = new SharedArrayBuffer(layout.bytes);
   const words = new Int32Array(buffer);
   const bytes = new Float64Array(buffer);
-  const at = (row: number) => layout.rowsAt / 4 + row * ROW_WORDS;
+  const at = (row: number) => layout.rowsAt / 4 + row * Words.ROW;
   rows.forEach((row, index) => {
     const base = at(index);
     const [src0, sport0, dst0, dport0] = row.original;
@@ -186,7 +177,7 @@ describe('counts', () => {
     const { reader, words } = tableOf([]);
     const outside = parseAddress('203.0.113.10');
     [6, 6, 17, 1].forEach((proto, index) => {
-      const at = layout.mappingsAt / 4 + index * MAPPING_WORDS;
+      const at = layout.mappingsAt / 4 + index * Words.MAPPING;
       words[at + MappingRow.OUTSIDE] = outside;
       words[at + MappingRow.META] = proto;
       words[at + MappingRow.GENERATION] = index === 1 ? 4 : 5;

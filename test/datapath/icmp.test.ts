@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Counter } from '../../src/contract/counters.js';
-import { ROW_WORDS, Row } from '../../src/contract/table-layout.js';
+import { Row, Words } from '../../src/contract/table-layout.js';
 import { build, dissect, fullChecksum } from '../lib-packets.js';
 import { A, B, C, GATEWAY, OTHER, P, prefix, Rig, SERVER } from './rig.js';
 
@@ -29,7 +29,7 @@ test('REQ-13 no ICMP error deletes or refreshes a mapping or flow, whoever sends
     const rig = new Rig();
     const { rows } = rig.engine.table;
     const sent = rig.pass(make(A, 30001, SERVER, 80))[0]!;
-    const before = rows.slice(0, ROW_WORDS);
+    const before = rows.slice(0, Words.ROW);
     rig.now += 20_000;
     for (const [type, code] of [
       [3, 0],

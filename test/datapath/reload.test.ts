@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Plan } from '../../src/contract/plan.js';
-import { Header, ROW_WORDS, Row } from '../../src/contract/table-layout.js';
+import { Header, Row, Words } from '../../src/contract/table-layout.js';
 import { Redecision } from '../../src/datapath/reload.js';
 import { checkTable } from '../flow/invariants.js';
 import { build, dissect, ip } from '../lib-packets.js';
@@ -75,7 +75,7 @@ test('a flow whose way has another number now is moved, not ended: interfaces ma
   // What comes in through A's mapping goes to A's LAN by its new number, though the decision knows only the pool port.
   const { table } = rig.engine;
   const inbound = table.find(ip(SERVER), ip(P), (99 << 16) | 30_001, 17) >>> 1;
-  assert.equal((table.rows[inbound * ROW_WORDS + Row.RULE]! >>> 16) & 255, 3);
+  assert.equal((table.rows[inbound * Words.ROW + Row.RULE]! >>> 16) & 255, 3);
 });
 
 test('REQ-65 a port that a new plan gives to a forward is never again the NAT’s: not even for who had it, or holds it', () => {

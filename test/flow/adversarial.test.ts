@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { BUCKET, HOST_WORDS, PINHOLE_WORDS } from '../../src/contract/table-layout.js';
+import { BUCKET, Words } from '../../src/contract/table-layout.js';
 import { Sweeper } from '../../src/flow/expiry.js';
 import { hashTables, hashTuple } from '../../src/flow/hash.js';
 import type { FlowTable } from '../../src/flow/table.js';
@@ -118,11 +118,11 @@ const HOSTS: Record<string, (n: number) => number> = {
 for (const [name, host] of Object.entries(HOSTS)) {
   test(`probe tables, ${name}: no search walks further than a small part of the table`, () => {
     const { hosts } = newTable(FLOWS).mappings;
-    const slots = Math.floor(hosts.words.length / HOST_WORDS);
+    const slots = Math.floor(hosts.words.length / Words.HOST);
     // Three quarters full, which is more than limits let one LAN reach.
     const count = Math.floor(slots * 0.75);
     for (let n = 0; n < count; n++) assert.ok(hosts.findOrInsert(host(n), 0) >= 0);
-    const longest = longestRun(hosts.words, HOST_WORDS);
+    const longest = longestRun(hosts.words, Words.HOST);
     assert.ok(longest < 400, `${longest} slots in a row of ${slots}`);
   });
 }
@@ -130,6 +130,6 @@ for (const [name, host] of Object.entries(HOSTS)) {
 test('pinholes of one mapping with 30,000 remotes: no search walks further than a small part of the table', () => {
   const { pinholes } = newTable(FLOWS).mappings;
   for (let n = 0; n < 30_000; n++) assert.ok(pinholes.findOrInsert(1, 0x20000000 + n) >= 0);
-  const longest = longestRun(pinholes.words, PINHOLE_WORDS);
+  const longest = longestRun(pinholes.words, Words.PINHOLE);
   assert.ok(longest < 400, `${longest} slots in a row`);
 });

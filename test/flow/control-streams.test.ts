@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { CONTROL_WINDOW, CONTROL_WORDS, CONTROLS, CORRECTIONS, ROW_WORDS } from '../../src/contract/table-layout.js';
+import { CONTROL_WINDOW, CONTROLS, CORRECTIONS, Words } from '../../src/contract/table-layout.js';
 import { ControlStreams, INSIDE, StreamFlag } from '../../src/flow/control-streams.js';
 
 function make(rows = 4096): { streams: ControlStreams; rows: Int32Array } {
-  const table = new Int32Array(rows * ROW_WORDS);
-  for (let row = 0; row < rows; row++) table[row * ROW_WORDS] = 1;
-  return { streams: new ControlStreams(new Int32Array(CONTROLS * CONTROL_WORDS), table), rows: table };
+  const table = new Int32Array(rows * Words.ROW);
+  for (let row = 0; row < rows; row++) table[row * Words.ROW] = 1;
+  return { streams: new ControlStreams(new Int32Array(CONTROLS * Words.CONTROL), table), rows: table };
 }
 
 test('a record is found by row and generation, and is free again when the row goes on', () => {
@@ -17,9 +17,9 @@ test('a record is found by row and generation, and is free again when the row go
   assert.equal(streams.find(7, 3), -1);
   assert.equal(streams.find(8, 1), -1);
   assert.ok(streams.anyLive());
-  rows[7 * ROW_WORDS] = 2;
+  rows[7 * Words.ROW] = 2;
   assert.equal(streams.anyLive(), false);
-  rows[7 * ROW_WORDS] = 3;
+  rows[7 * Words.ROW] = 3;
   assert.equal(streams.anyLive(), false, 'another flow in the same row');
 });
 
@@ -32,7 +32,7 @@ test('records are refused only when a window is full of live ones; dead ones giv
     else refused = row;
   }
   assert.ok(made > CONTROLS / 2 && made <= CONTROLS, `${made} of ${CONTROLS}`);
-  for (let row = 0; row < refused; row++) rows[row * ROW_WORDS] = 2;
+  for (let row = 0; row < refused; row++) rows[row * Words.ROW] = 2;
   assert.ok(streams.create(refused, 1) >= 0);
   assert.ok(made >= CONTROL_WINDOW);
 });
@@ -45,7 +45,7 @@ test('a new record has nothing of the one before it in its place', () => {
   streams.setNext(record, 1, 99);
   streams.add(record, 1, 5, 10, 12, 40000);
   streams.setExpected(record, 7, 3);
-  rows[7 * ROW_WORDS] = 3;
+  rows[7 * Words.ROW] = 3;
   const next = streams.create(7, 3);
   assert.equal(next, record);
   assert.deepEqual(

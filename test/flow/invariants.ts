@@ -8,14 +8,11 @@ import {
   BITMAP_WORDS,
   BUCKET,
   Header,
-  HOST_WORDS,
-  MAPPING_WORDS,
   MappingKind,
   MappingRow,
-  PINHOLE_WORDS,
-  ROW_WORDS,
   Row,
   RowFlag,
+  Words,
 } from '../../src/contract/table-layout.js';
 import type { BucketIndex } from '../../src/flow/bucket-index.js';
 import { hashTuple } from '../../src/flow/hash.js';
@@ -36,7 +33,7 @@ export function checkTable(table: FlowTable): void {
 
 function liveRows(table: FlowTable): number[] {
   const rows: number[] = [];
-  for (let row = 0; row < table.layout.rows; row++) if ((table.rows[row * ROW_WORDS]! & 1) !== 0) rows.push(row);
+  for (let row = 0; row < table.layout.rows; row++) if ((table.rows[row * Words.ROW]! & 1) !== 0) rows.push(row);
   return rows;
 }
 
@@ -44,7 +41,7 @@ function liveMappings(table: FlowTable): number[] {
   const { words, capacity } = table.mappings;
   const live: number[] = [];
   for (let mapping = 0; mapping < capacity; mapping++)
-    if ((words[mapping * MAPPING_WORDS]! & 1) !== 0) live.push(mapping);
+    if ((words[mapping * Words.MAPPING]! & 1) !== 0) live.push(mapping);
   return live;
 }
 
@@ -70,7 +67,7 @@ function checkRows(table: FlowTable): void {
   const entries = entriesOf(table.index, 'flow index', (value) => table.hashOfHandle(value - 1));
   assert.equal(entries.size, live.length * 2, 'the flow index has two entries for each live row and no others');
   for (const row of live) {
-    const at = row * ROW_WORDS;
+    const at = row * Words.ROW;
     assert.ok(row < header[Header.HIGH_WATER]!, `live row ${row} lies below HIGH_WATER`);
     const proto = rows[at + Row.KIND]! & 0xff;
     const tuple = (side: number) => Array.from(rows.subarray(at + Row.SRC0 + side * 3, at + Row.SRC0 + side * 3 + 3));
@@ -92,7 +89,7 @@ function checkMappings(table: FlowTable): void {
   const { words } = mappings;
   const live = liveMappings(table);
   assert.equal(header[Header.LIVE_MAPPINGS], live.length, 'LIVE_MAPPINGS counts the live mappings');
-  const field = (mapping: number, word: number) => words[mapping * MAPPING_WORDS + word]!;
+  const field = (mapping: number, word: number) => words[mapping * Words.MAPPING + word]!;
   const shared = (mapping: number) => ((field(mapping, MappingRow.META) >>> 8) & 15) === MappingKind.SHARED_PORT;
   const proto = (mapping: number) => field(mapping, MappingRow.META) & 0xff;
   const inside = entriesOf(mappings.inside, 'inside index', (value) => {
@@ -110,7 +107,7 @@ function checkMappings(table: FlowTable): void {
   const flows = new Map<number, number>();
   const sent = new Map<number, number>();
   for (const row of liveRows(table)) {
-    const at = row * ROW_WORDS;
+    const at = row * Words.ROW;
     const mapping = rows[at + Row.MAPPING]! - 1;
     const inbound = (rows[at + Row.KIND]! & RowFlag.INBOUND) !== 0;
     if (mapping < 0 ? inbound : (rows[at + Row.KIND]! & RowFlag.OUTBOUND) === 0) continue;
@@ -142,9 +139,9 @@ function checkMappings(table: FlowTable): void {
   for (const host of sent.keys()) if (!hosts.has(host)) hosts.set(host, [0, 0, 0]);
   assert.equal(header[Header.LIVE_HOSTS], hosts.size, 'LIVE_HOSTS counts the hosts');
   const table2 = mappings.hosts.words;
-  for (let at = 0; at + HOST_WORDS <= table2.length; at += HOST_WORDS) {
+  for (let at = 0; at + Words.HOST <= table2.length; at += Words.HOST) {
     const host = table2[at]!;
-    const counts = Array.from(table2.subarray(at + 1, at + HOST_WORDS));
+    const counts = Array.from(table2.subarray(at + 1, at + Words.HOST));
     if (host === 0) assert.deepEqual(counts, [0, 0, 0, 0], 'an empty host slot is empty');
     else {
       assert.deepEqual(
@@ -161,11 +158,11 @@ function checkPinholes(table: FlowTable): void {
   const { rows, mappings, header } = table;
   const expected = new Map<string, number>();
   for (const row of liveRows(table)) {
-    const at = row * ROW_WORDS;
+    const at = row * Words.ROW;
     const mapping = rows[at + Row.MAPPING]! - 1;
     const kind = rows[at + Row.KIND]!;
     if (mapping < 0 || (kind & RowFlag.OUTBOUND) === 0) continue;
-    const m = mapping * MAPPING_WORDS;
+    const m = mapping * Words.MAPPING;
     if (((mappings.words[m + MappingRow.META]! >>> 8) & 15) === MappingKind.SHARED_PORT) continue;
     const remote = rows[at + ((kind & RowFlag.INBOUND) !== 0 ? Row.SRC0 : Row.DST0)]!;
     assert.ok(mappings.hasSentTo(mapping, remote), `mapping ${mapping} lets ${remote} in, to whom it sends`);
@@ -175,7 +172,7 @@ function checkPinholes(table: FlowTable): void {
   }
   const { words } = mappings.pinholes;
   const seen = new Map<string, number>();
-  for (let at = 0; at + PINHOLE_WORDS <= words.length; at += PINHOLE_WORDS) {
+  for (let at = 0; at + Words.PINHOLE <= words.length; at += Words.PINHOLE) {
     if (words[at] !== 0) seen.set(`${words[at]} ${words[at + 1]}`, words[at + 2]!);
   }
   assert.deepEqual(new Map([...seen].sort()), new Map([...expected].sort()), 'pinholes are the flows of each remote');
@@ -186,7 +183,7 @@ function checkPorts(table: FlowTable): void {
   const { mappings } = table;
   const expected = new Map<number, Int32Array>();
   for (const mapping of liveMappings(table)) {
-    const m = mapping * MAPPING_WORDS;
+    const m = mapping * Words.MAPPING;
     const address = mappings.words[m + MappingRow.OUTSIDE]!;
     const bits = expected.get(address) ?? new Int32Array(3 * PORT_WORDS);
     const port = mappings.words[m + MappingRow.PORTS]! & 0xffff;
@@ -225,10 +222,10 @@ function checkFreeLists(table: FlowTable): void {
   const { header, rows, mappings } = table;
   const seen = new Set<number>();
   let last = 0;
-  for (let next = header[Header.FREE_HEAD]!; next !== 0; next = rows[(next - 1) * ROW_WORDS + NEXT_FREE]!) {
+  for (let next = header[Header.FREE_HEAD]!; next !== 0; next = rows[(next - 1) * Words.ROW + NEXT_FREE]!) {
     assert.ok(!seen.has(next), `row ${next - 1} is free once`);
     assert.ok(next >= 1 && next <= header[Header.HIGH_WATER]!, `free row ${next - 1} lies below HIGH_WATER`);
-    assert.equal(rows[(next - 1) * ROW_WORDS]! & 1, 0, `free row ${next - 1} is dead`);
+    assert.equal(rows[(next - 1) * Words.ROW]! & 1, 0, `free row ${next - 1} is dead`);
     seen.add(next);
     last = next;
   }
@@ -240,11 +237,11 @@ function checkFreeLists(table: FlowTable): void {
   for (
     let next = header[Header.MAPPING_FREE]!;
     next !== 0;
-    next = words[(next - 1) * MAPPING_WORDS + MappingRow.REMOTE]!
+    next = words[(next - 1) * Words.MAPPING + MappingRow.REMOTE]!
   ) {
     assert.ok(!free.has(next), `mapping ${next - 1} is free once`);
     assert.ok(next >= 1 && next <= header[Header.MAPPING_HIGH_WATER]!, 'a free mapping lies below MAPPING_HIGH_WATER');
-    assert.equal(words[(next - 1) * MAPPING_WORDS]! & 1, 0, `free mapping ${next - 1} is dead`);
+    assert.equal(words[(next - 1) * Words.MAPPING]! & 1, 0, `free mapping ${next - 1} is dead`);
     free.add(next);
   }
   const total = free.size + header[Header.LIVE_MAPPINGS]!;

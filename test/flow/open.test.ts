@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
-import { Header, MAPPING_WORDS, ROW_WORDS, TCP_WORDS, tableLayout } from '../../src/contract/table-layout.js';
+import { Header, tableLayout, Words } from '../../src/contract/table-layout.js';
 import { Engine } from '../../src/datapath/engine.js';
 import { openTable } from '../../src/flow/open.js';
 import { MemoryLink } from '../../src/link/index.js';
@@ -57,15 +57,15 @@ test('a file that was left in order is adopted whole: every flow goes on', () =>
   const rig = new Rig({ ...BUSY, flows: FLOWS });
   rig.pass(...new Traffic(5).packets(1000));
   const live = rig.engine.table.header[Header.LIVE_FLOWS]!;
-  const before = Array.from(rig.engine.table.rows.subarray(0, FLOWS * ROW_WORDS));
+  const before = Array.from(rig.engine.table.rows.subarray(0, FLOWS * Words.ROW));
   const opened = open(new Uint8Array(rig.engine.table.rows.buffer as ArrayBuffer));
   assert.equal(opened.refused, '');
   assert.ok(live > 100);
   assert.equal(opened.adopted, live);
   for (let row = 0; row < FLOWS; row++) {
-    const at = row * ROW_WORDS;
+    const at = row * Words.ROW;
     if ((before[at]! & 1) === 0) continue;
-    assert.deepEqual(Array.from(opened.table.rows.subarray(at, at + ROW_WORDS)), before.slice(at, at + ROW_WORDS));
+    assert.deepEqual(Array.from(opened.table.rows.subarray(at, at + Words.ROW)), before.slice(at, at + Words.ROW));
   }
   checkTable(opened.table);
   useTable(opened, 6);
@@ -112,9 +112,9 @@ test('another version, size or boot is refused with a reason, and the table is n
 const layout = tableLayout(FLOWS);
 const spot = fc.oneof(
   fc.record({ at: fc.integer({ min: 4, max: 63 }), section: fc.constant('header') }),
-  fc.record({ at: fc.nat(300 * ROW_WORDS), section: fc.constant('rows') }),
-  fc.record({ at: fc.nat(FLOWS * TCP_WORDS - 1), section: fc.constant('tcp') }),
-  fc.record({ at: fc.nat(100 * MAPPING_WORDS), section: fc.constant('mappings') }),
+  fc.record({ at: fc.nat(300 * Words.ROW), section: fc.constant('rows') }),
+  fc.record({ at: fc.nat(FLOWS * Words.TCP - 1), section: fc.constant('tcp') }),
+  fc.record({ at: fc.nat(100 * Words.MAPPING), section: fc.constant('mappings') }),
   fc.record({ at: fc.nat(layout.bytes / 4 - 1025), section: fc.constant('anywhere') }),
 );
 const starts: Record<string, number> = {
@@ -162,7 +162,7 @@ test('an image whose rows and mappings are copies of one another is adopted once
         const words = new Int32Array(image.buffer);
         for (const { from, to, mapping } of copies) {
           const start = (mapping ? layout.mappingsAt : layout.rowsAt) / 4;
-          const width = mapping ? MAPPING_WORDS : ROW_WORDS;
+          const width = mapping ? Words.MAPPING : Words.ROW;
           words.copyWithin(start + to * width, start + from * width, start + (from + 1) * width);
         }
         checkTable(open(image).table);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { Header, ROW_WORDS } from '../../src/contract/table-layout.js';
+import { Header, Words } from '../../src/contract/table-layout.js';
 import { newTable, plainFlow, xorshift } from './fixture.js';
 import { checkTable } from './invariants.js';
 
@@ -122,7 +122,7 @@ test('a packet that lost the race writes into a dead row and harms neither the f
   table.remove(row, 1000, 0);
   table.remove(other, 1000, 0);
   // What rewrite stores: kind, expiry, bytes.
-  const at = row * ROW_WORDS;
+  const at = row * Words.ROW;
   table.rows[at + 1] = 0x12345;
   table.rows[at + 9] = 1_000_000;
   table.bytes[(at + 12) >>> 1]! += 1500;

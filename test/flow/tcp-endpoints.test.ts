@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { STATE_MASK, STATE_SHIFT, State } from '../../src/contract/table-layout.js';
+import { Kind, State } from '../../src/contract/table-layout.js';
 import { tcpBirth, tcpUpdate } from '../../src/flow/tcp-state.js';
 import { xorshift } from './fixture.js';
 
@@ -117,7 +117,7 @@ function connection(seed: number, loss: number): number {
   const wires: [Segment[], Segment[]] = [[], []];
   let quiet = 0;
   for (let step = 0; step < 20_000; step++) {
-    const state = (kind >>> STATE_SHIFT) & STATE_MASK;
+    const state = (kind >>> Kind.STATE_SHIFT) & Kind.STATE_MASK;
     if (ends[0].finished && ends[1].finished && wires[0].length + wires[1].length === 0) return state;
     if (state === State.TIME_WAIT) assert.ok(ends[0].finSent && ends[1].finSent, 'closed only after both have said so');
     assert.notEqual(state, State.CLOSE, 'nobody sent a RST');

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { RowFlag, STATE_MASK, STATE_NAMES, STATE_SHIFT } from '../../src/contract/table-layout.js';
+import { Kind, RowFlag, STATE_NAMES } from '../../src/contract/table-layout.js';
 import { lifetime } from '../../src/flow/expiry.js';
 import { tcpBirth, tcpUpdate } from '../../src/flow/tcp-state.js';
 
@@ -38,7 +38,7 @@ class Flow {
     return this.state;
   }
   get state(): string {
-    return STATE_NAMES[(this.kind >>> STATE_SHIFT) & STATE_MASK]!;
+    return STATE_NAMES[(this.kind >>> Kind.STATE_SHIFT) & Kind.STATE_MASK]!;
   }
 }
 

@@ -3,7 +3,7 @@
  * tuples without lock. What it finds must be the flow that was asked for: every flow's rewrite is a function of its tuple.
  */
 import { parentPort, workerData } from 'node:worker_threads';
-import { MappingKind, ROW_WORDS, Row, RowFlag, tableLayout } from '../../src/contract/table-layout.js';
+import { MappingKind, Row, RowFlag, tableLayout, Words } from '../../src/contract/table-layout.js';
 import { joinTable } from '../../src/flow/open.js';
 import { flowDelta, NewFlow } from '../../src/flow/table.js';
 import { native } from '../../src/native.js';
@@ -61,7 +61,7 @@ function look(inside: number, x: number, remote: number): void {
   report.lookups++;
   const handle = table.find(inside, remote, (x << 16) | 53, UDP);
   if (handle < 0) return;
-  const at = (handle >>> 1) * ROW_WORDS;
+  const at = (handle >>> 1) * Words.ROW;
   const born = rows[at]!;
   if ((born & 1) === 0) return;
   const seen = [rows[at + Row.SRC0]!, rows[at + Row.DST0]!, rows[at + Row.PORTS0]!, rows[at + Row.SRC1]!];
@@ -108,7 +108,7 @@ function insert(inside: number, x: number, remote: number, now: number): void {
       return;
     }
     if (!mappings.join(mapping, remote, inside)) {
-      rows[(handle >>> 1) * ROW_WORDS + Row.KIND]! &= ~RowFlag.OUTBOUND;
+      rows[(handle >>> 1) * Words.ROW + Row.KIND]! &= ~RowFlag.OUTBOUND;
       table.remove(handle >>> 1, now, 0);
       return;
     }

@@ -5,7 +5,7 @@
  */
 import { Batch } from '../../src/batch.js';
 import { Counter, counterView, newCounters } from '../../src/contract/counters.js';
-import { Header, ROW_WORDS, Row, tableLayout } from '../../src/contract/table-layout.js';
+import { Header, Row, tableLayout, Words } from '../../src/contract/table-layout.js';
 import { VERDICTS } from '../../src/contract/verdict.js';
 import { cycle } from '../../src/datapath/cycle.js';
 import { Engine } from '../../src/datapath/engine.js';
@@ -177,7 +177,7 @@ export class Router {
     const { table, plan } = this.#engines[0]!;
     table.lock.acquire();
     for (let row = 0; row < table.layout.rows; row += step) {
-      const at = row * ROW_WORDS;
+      const at = row * Words.ROW;
       if ((table.rows[at]! & 1) === 0) continue;
       table.remove(row, this.#seconds(), holdTime(table.rows[at + Row.KIND]! & 0xff, plan.timeouts));
     }

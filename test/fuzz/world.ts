@@ -126,7 +126,17 @@ function changed(plan: Plan, number: number): Plan {
     lans: plan.lans.map((lan, i) => (i === 1 && has(PlanBit.LAN2_GONE) ? { ...lan, out: 0 } : lan)),
     blocked: has(PlanBit.BLOCKED) ? [prefix('1.1.1.1')] : [],
     timeouts: has(PlanBit.SHORT_TIMES)
-      ? { udp: 5, dns: 1, tcpEstablished: 20, tcpOpening: 4, tcpClosing: 5, unanswered: 3, icmp: 3, hold: 2, fragment: 2 }
+      ? {
+          udp: 5,
+          dns: 1,
+          tcpEstablished: 20,
+          tcpOpening: 4,
+          tcpClosing: 5,
+          unanswered: 3,
+          icmp: 3,
+          hold: 2,
+          fragment: 2,
+        }
       : plan.timeouts,
     inboundRefresh: has(PlanBit.SMALL_MTU),
     parity: !has(PlanBit.LOW_POOL),

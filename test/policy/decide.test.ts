@@ -16,7 +16,7 @@ const TCP = 0;
 const UDP = 1;
 const ICMP = 2;
 const NONE = -1;
-const NAMES = Object.keys(Action);
+const NAMES = ['NONE', 'PLAIN', 'SNAT', 'DNAT', 'POOL'];
 
 const OPTIONS: RigOptions = {
   forwards: [

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { isIcmpError, isIcmpReply, isIcmpRequest } from '../../src/wire/icmp.js';
 import { formatIpv4, impossibleSource, ipv4ChecksumOk, parseIpv4, writeIpv4 } from '../../src/wire/ipv4.js';
-import { ACK, FIN, impossibleFlags, mssAt, PSH, RST, SYN, windowScale } from '../../src/wire/tcp.js';
+import { impossibleFlags, mssAt, TcpFlag, windowScale } from '../../src/wire/tcp.js';
 import { dissect } from '../lib-packets.js';
 
 interface WatchedView extends DataView {
@@ -26,7 +26,7 @@ function watched(buffer: ArrayBuffer): WatchedView {
 /** A TCP header in the middle of a buffer whose other bytes look like options. */
 function header(options: readonly number[], words = 5 + Math.ceil(options.length / 4)): WatchedView {
   const bytes = new Uint8Array(100).fill(2);
-  bytes.set([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, words << 4, SYN, 0, 0, 0, 0, 0, 0], 8);
+  bytes.set([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, words << 4, TcpFlag.SYN, 0, 0, 0, 0, 0, 0], 8);
   bytes.fill(0, 28, 8 + words * 4);
   bytes.set(options, 28);
   return watched(bytes.buffer);
@@ -114,9 +114,28 @@ test('addresses that cannot be a source: 0/8, 127/8, 224/4, 240/4', () => {
 });
 
 test('flags that no stack sends', () => {
-  for (const flags of [0, FIN, SYN | FIN, SYN | RST, SYN | FIN | ACK, SYN | RST | ACK, PSH, FIN | PSH | 0x20])
+  for (const flags of [
+    0,
+    TcpFlag.FIN,
+    TcpFlag.SYN | TcpFlag.FIN,
+    TcpFlag.SYN | TcpFlag.RST,
+    TcpFlag.SYN | TcpFlag.FIN | TcpFlag.ACK,
+    TcpFlag.SYN | TcpFlag.RST | TcpFlag.ACK,
+    TcpFlag.PSH,
+    TcpFlag.FIN | TcpFlag.PSH | 0x20,
+  ])
     assert.ok(impossibleFlags(flags), `0x${flags.toString(16)}`);
-  for (const flags of [SYN, SYN | ACK, ACK, FIN | ACK, RST, RST | ACK, PSH | ACK, SYN | 0xc0, SYN | PSH])
+  for (const flags of [
+    TcpFlag.SYN,
+    TcpFlag.SYN | TcpFlag.ACK,
+    TcpFlag.ACK,
+    TcpFlag.FIN | TcpFlag.ACK,
+    TcpFlag.RST,
+    TcpFlag.RST | TcpFlag.ACK,
+    TcpFlag.PSH | TcpFlag.ACK,
+    TcpFlag.SYN | 0xc0,
+    TcpFlag.SYN | TcpFlag.PSH,
+  ])
     assert.ok(!impossibleFlags(flags), `0x${flags.toString(16)}`);
 });
 
