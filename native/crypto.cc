@@ -32,6 +32,7 @@ struct Crypto {
 struct Bytes {
   uint8_t* data = nullptr;
   size_t size = 0;
+  bool given = false;
 };
 
 // null and undefined are empty; anything else must be a Uint8Array (a Buffer is one).
@@ -43,6 +44,7 @@ bool Take(napi_env env, napi_value value, Bytes* into) {
   void* data = nullptr;
   if (napi_get_typedarray_info(env, value, &type, &into->size, &data, nullptr, nullptr) != napi_ok) return false;
   into->data = static_cast<uint8_t*>(data);
+  into->given = true;
   return type == napi_uint8_array;
 }
 
@@ -93,11 +95,11 @@ static napi_value X25519Call(napi_env env, napi_callback_info info) {
   Bytes out, secret, other;
   if (napi_get_cb_info(env, info, &count, args, nullptr, &data) != napi_ok || !Take(env, args[0], &out) ||
       !Take(env, args[1], &secret) || !Take(env, args[2], &other) || out.size != 32 || secret.size != 32 ||
-      (other.size != 32 && other.data != nullptr) || !static_cast<Crypto*>(data)->ready) {
+      (other.given && other.size != 32) || !static_cast<Crypto*>(data)->ready) {
     return Refuse(env, "x25519(out, secret, other | null): 32 bytes each, where cryptoMissing() is empty");
   }
   const OpenSsl& ssl = static_cast<Crypto*>(data)->ssl;
-  return Boolean(env, other.data == nullptr ? X25519Public(ssl, out.data, secret.data) : X25519Shared(ssl, out.data, secret.data, other.data));
+  return Boolean(env, !other.given ? X25519Public(ssl, out.data, secret.data) : X25519Shared(ssl, out.data, secret.data, other.data));
 }
 
 // aeadSeal(key, nonce, bytes, off, len, ad | null) and aeadOpen: in place, `len` without the tag, which stands behind.

@@ -16,7 +16,7 @@
 import { randomFillSync } from 'node:crypto';
 import { AllowedIps } from './allowed-ips.js';
 import type { Columns } from './columns.js';
-import { KEY_BYTES, TAG_BYTES } from './constants.js';
+import { KEY_BYTES, REKEY_TIMEOUT, TAG_BYTES } from './constants.js';
 import { Load, MacChecker, type Randomness, SourceRates } from './cookie.js';
 import { clamp, publicKeyOf, wipe } from './crypto.js';
 import { clearOwn } from './endpoint.js';
@@ -162,6 +162,7 @@ export class Device {
       this.endSessions(peer);
       peer.timers.stop();
       peer.staged = [];
+      peer.lastInitiationSent = Number.NEGATIVE_INFINITY; // a start may greet at once
     }
     this.alarm.clear();
   }
@@ -267,6 +268,8 @@ export class Device {
   }
 
   adopt(made: Keypair): void {
+    const crossed = made.initiator && made.peer.next !== null;
+    if (crossed && Buffer.compare(this.own!.public, made.peer.publicKey) > 0) made.renewAfter += 2 * REKEY_TIMEOUT;
     const ended = made.peer.begin(made);
     this.sessions.set(made.localIndex, made);
     this.forget(ended);

@@ -4,6 +4,9 @@
  * A peer has up to three (whitepaper, section 6.2): `current` sends; `previous` still opens what was under way; `next` is what we derived as responder and
  * may not send with before its first packet has arrived, which proves that the initiator has it too. Ages: an initiator asks for a new one after
  * REKEY_AFTER_TIME (120 s) or 2^60 messages, nobody uses one after REJECT_AFTER_TIME (180 s) or 2^64 − 2^13 − 1 messages.
+ *
+ * Handshakes that cross: each side then sends with the session that it began itself, and both of these would grow old in the same moment, cross again,
+ * and so on for ever, with packets lost each time. So the side with the greater public key waits 10 seconds longer, once.
  */
 import { REJECT_AFTER_TIME, REKEY_AFTER_HI, REKEY_AFTER_TIME } from './constants.js';
 import type { KeyRing } from './key-ring.js';
@@ -19,6 +22,8 @@ export class Keypair {
   /** The next counter to send with, in two int32. */
   lo = 0;
   hi = 0;
+  /** Age at which the initiator asks for the next one. */
+  renewAfter = REKEY_AFTER_TIME;
 
   /** Takes the keys over. */
   constructor(
@@ -46,7 +51,7 @@ export class Keypair {
 
   /** Should there be a new one? Only the initiator asks because of age, so that both do not ask at once. */
   stale(now: number): boolean {
-    return this.hi >>> 0 >= REKEY_AFTER_HI || (this.initiator && now - this.created >= REKEY_AFTER_TIME);
+    return this.hi >>> 0 >= REKEY_AFTER_HI || (this.initiator && now - this.created >= this.renewAfter);
   }
 
   /** Moves the counter on. */

@@ -100,9 +100,9 @@ export class Peer {
       this.current = made;
       this.askedToRenew = false;
     } else {
-      ended.push(this.next, this.previous);
+      // `previous` stays until this one is confirmed: after crossed handshakes the peer is still sending with it.
+      ended.push(this.next);
       this.next = made;
-      this.previous = null;
     }
     return wiped(ended);
   }
