@@ -41,8 +41,11 @@ class End {
   /** Takes a segment; SACK blocks of what is there but not next. */
   take(seq: number, text: string): void {
     const at = (seq - this.peerIsn) | 0;
-    assert.ok(at >= 0, 'before the beginning');
-    if (text.length > 0) this.#early.set(at, text);
+    // A repetition of the first lines, after their corrections have given way, may stand before the beginning: all of that is
+    // below what was acknowledged, which no TCP looks at again.
+    assert.ok(at >= -this.told, 'before the beginning');
+    const fresh = text.slice(Math.max(-at, 0));
+    if (fresh.length > 0) this.#early.set(Math.max(at, 0), fresh);
     for (let moved = true; moved; ) {
       moved = false;
       for (const [from, part] of this.#early) {

@@ -116,7 +116,7 @@ export const FAULTS: readonly Fault[] = [
       router.ns.sysctl('net.ipv4.ip_forward=0');
       router.ns.sysctl('net.ipv4.conf.all.rp_filter=1');
     },
-    heal: () => pause(6000), // has no bell: found by the next look
+    seconds: 6, // has no bell: found by the next look
     says: /somebody changed the TUN; putting it back/,
   },
   {
