@@ -43,6 +43,8 @@ const TEST = {
   'systemd-analyze': 'systemd',
   tc: 'iproute2',
   tcpdump: 'tcpdump',
+  tshark: 'tshark',
+  script: 'bsdutils',
   ss: 'iproute2',
   curl: 'curl',
   git: 'git',

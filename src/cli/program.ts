@@ -182,10 +182,20 @@ const VERBS: readonly Verb[] = [
   },
   {
     name: 'trace',
-    arguments: '<src[:port]> <dst[:port]> [proto]',
-    summary: 'what would become of a packet, stage by stage, and which rule decides; changes nothing',
-    options: [JSON_OPTION, ...RUNTIME_OPTIONS],
-    example: 'tungate trace 198.51.100.7 203.0.113.10:2222 tcp',
+    arguments: '<address[:port]> [dst[:port]] [proto]',
+    summary: 'what becomes of a packet, stage by stage, and which rule decides; changes nothing',
+    details:
+      'trace ADDRESS                       waits for the next packet from or to it, and says what became of that\n' +
+      'trace SRC[:PORT] DST[:PORT] [PROTO] what would become of such a packet, which nobody has to send',
+    options: [
+      ['-n, --count <n>', 'live: so many packets, 1 to 100 (default: 1)'],
+      ['-d, --dst <address>', 'live: only between the two, address or prefix'],
+      ['-p, --proto <protocol>', 'live: only tcp, udp, icmp, … or a number'],
+      ['--seconds <n>', 'live: how long to wait (default: 30)'],
+      JSON_OPTION,
+      ...RUNTIME_OPTIONS,
+    ],
+    example: 'tungate trace 172.22.161.20 -p udp -n 3',
     load: () => import('./trace.js'),
   },
   {

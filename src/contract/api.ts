@@ -14,6 +14,7 @@
  *   POST   /blocks            { address, seconds?, temporary? } → ChangeAnswer
  *   DELETE /blocks?address=   ChangeAnswer
  *   GET    /trace?src=&dst=&proto=&sport=&dport=   TraceAnswer: what would become of such a packet, and why
+ *   GET    /trace/live?address=&other=&port=&proto=&count=   SeenAnswer, one a line, for the next packets from or to the address
  *   GET    /capture?address=&port=&proto=&point=&snap=   pcapng until the connection ends
  *   GET    /top               TopAnswer: the busiest inside hosts and forwards since the last look
  *   GET    /metrics           Prometheus text
@@ -173,6 +174,14 @@ export interface TraceAnswer {
   readonly fate: string;
   readonly sentence: string;
   readonly steps: readonly { readonly stage: string; readonly text: string }[];
+}
+
+/** What became of a packet that really came. */
+export interface SeenAnswer extends TraceAnswer {
+  /** ISO 8601. */
+  readonly at: string;
+  /** IP length of the packet as it came in. */
+  readonly bytes: number;
 }
 
 export interface TopAnswer {

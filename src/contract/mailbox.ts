@@ -5,9 +5,9 @@
  * batches the worker compares MAIL with what it has read (one load, no call) and takes the messages synchronously
  * (`receiveMessageOnPort`). Answers come back on the same port, which control reads as ordinary events.
  */
-import type { TraceAnswer } from './api.js';
+import type { SeenAnswer, TraceAnswer } from './api.js';
 import type { CaptureFilter } from './capture.js';
-import type { Plan } from './plan.js';
+import type { Plan, Prefix } from './plan.js';
 
 /** Int32 words of the shared mailbox, one mailbox a worker. */
 export const enum Mail {
@@ -35,6 +35,18 @@ export interface TracePacket {
   readonly proto: number;
 }
 
+/** Which packets are to be explained. Every field that is given must fit, before the translation or after it. */
+export interface WatchFilter {
+  /** Source or destination. */
+  readonly address: Prefix;
+  /** The other one of the two. */
+  readonly other?: Prefix;
+  /** TCP and UDP, on either end. */
+  readonly port?: number;
+  /** IP protocol number. */
+  readonly proto?: number;
+}
+
 export type ToWorker =
   | { readonly kind: 'plan'; readonly plan: Plan }
   /** End these flows (row indices) if their generation is still the one seen. */
@@ -55,6 +67,8 @@ export type ToWorker =
   | { readonly kind: 'capture'; readonly ring: SharedArrayBuffer | null; readonly filter: CaptureFilter | null }
   /** What would become of this packet? Worker 0; changes nothing. */
   | { readonly kind: 'trace'; readonly id: number; readonly packet: TracePacket }
+  /** Explain the next `count` packets that `filter` names; null ends it. */
+  | { readonly kind: 'watch'; readonly id: number; readonly filter: WatchFilter | null; readonly count: number }
   | { readonly kind: 'stop' };
 
 export type FromWorker =
@@ -76,6 +90,8 @@ export type FromWorker =
   /** By ImportFate. */
   | { readonly kind: 'imported'; readonly id: number; readonly mappings: number[]; readonly flows: number[] }
   | { readonly kind: 'traced'; readonly id: number; readonly answer: TraceAnswer }
+  /** One of the packets that are watched for. */
+  | { readonly kind: 'seen'; readonly id: number; readonly answer: SeenAnswer }
   | { readonly kind: 'stopped' }
   /** The link went away (device deleted); control opens it again and sends a fresh worker. */
   | { readonly kind: 'link-lost'; readonly message: string };

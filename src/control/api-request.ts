@@ -1,13 +1,15 @@
 /** What a request says: body and query, judged; everything that is wrong is a Refused that says what is allowed. */
 import type { IncomingMessage } from 'node:http';
 import { type CaptureFilter, Point } from '../contract/capture.js';
-import type { TracePacket } from '../contract/mailbox.js';
+import type { TracePacket, WatchFilter } from '../contract/mailbox.js';
 import type { Prefix } from '../contract/plan.js';
 import { parseAddress, parsePrefix } from './address.js';
 import { type FlowFilter, protocolNumber } from './flows.js';
 import { Refused } from './refused.js';
 
 const BODY_BYTES = 4096;
+/** More is a capture. */
+const MOST_WATCHED = 100;
 
 /** The body as it is, at most `limit` bytes. */
 export async function readBytes(request: IncomingMessage, limit: number): Promise<Buffer> {
@@ -42,10 +44,7 @@ export function readFilter(query: URLSearchParams): FlowFilter {
     if (!['proto', 'src', 'dst', 'sport', 'dport', 'limit'].includes(key))
       throw new Refused(400, `unknown filter "${key}"`);
   }
-  const proto = query.get('proto');
-  const number = proto === null ? undefined : protocolNumber(proto);
-  if (proto !== null && number === undefined)
-    throw new Refused(400, `proto "${proto}": a name (tcp, udp, icmp, gre…) or 0-255`);
+  const number = readProtocol(query);
   const sport = readNumber(query, 'sport', 0, 65_535);
   const dport = readNumber(query, 'dport', 0, 65_535);
   const src = readPrefix(query, 'src');
@@ -108,6 +107,32 @@ export function readPacket(query: URLSearchParams): TracePacket {
   return { src: one('src'), dst: one('dst'), proto, sport: port('sport'), dport: port('dport') };
 }
 
+/** Which packets are to be explained, and how many of them. */
+export function readWatch(query: URLSearchParams): { filter: WatchFilter; count: number } {
+  const address = readPrefix(query, 'address');
+  if (address === undefined) throw new Refused(400, 'address: whose packets?');
+  const other = readPrefix(query, 'other');
+  const port = readNumber(query, 'port', 0, 65_535);
+  const proto = readProtocol(query);
+  return {
+    filter: {
+      address,
+      ...(other && { other }),
+      ...(port !== undefined && { port }),
+      ...(proto !== undefined && { proto }),
+    },
+    count: readNumber(query, 'count', 1, MOST_WATCHED) ?? 1,
+  };
+}
+
+function readProtocol(query: URLSearchParams): number | undefined {
+  const name = query.get('proto');
+  const proto = name === null ? undefined : protocolNumber(name);
+  if (name !== null && proto === undefined)
+    throw new Refused(400, `proto "${name}": a name (tcp, udp, icmp, gre…) or 0-255`);
+  return proto;
+}
+
 /** What a capture is to hold. */
 export function readCapture(query: URLSearchParams): CaptureFilter {
   const point = query.get('point') ?? 'both';
@@ -117,10 +142,7 @@ export function readCapture(query: URLSearchParams): CaptureFilter {
     ['both', Point.PRE | Point.POST],
   ]).get(point);
   if (points === undefined) throw new Refused(400, `point "${point}": pre, post or both`);
-  const name = query.get('proto');
-  const proto = name === null ? undefined : protocolNumber(name);
-  if (name !== null && proto === undefined)
-    throw new Refused(400, `proto "${name}": a name (tcp, udp, icmp, gre…) or 0-255`);
+  const proto = readProtocol(query);
   const address = readPrefix(query, 'address');
   const port = readNumber(query, 'port', 0, 65_535);
   return {

@@ -20,12 +20,13 @@ import type {
   ImportAnswer,
   ReloadAnswer,
   RuleRow,
+  SeenAnswer,
   Status,
   TopAnswer,
   TraceAnswer,
 } from '../contract/api.js';
 import type { CaptureFilter } from '../contract/capture.js';
-import type { TracePacket } from '../contract/mailbox.js';
+import type { TracePacket, WatchFilter } from '../contract/mailbox.js';
 import type { Prefix } from '../contract/plan.js';
 import {
   onlyKeys,
@@ -37,6 +38,7 @@ import {
   readNumber,
   readPacket,
   readPrefix,
+  readWatch,
 } from './api-request.js';
 import type { Sink } from './capture.js';
 import type { FlowFilter } from './flows.js';
@@ -79,6 +81,8 @@ export interface Daemon {
   readonly top: { look(): TopAnswer };
   /** What would become of such a packet. */
   trace(packet: TracePacket): Promise<TraceAnswer>;
+  /** Calls `take` for each of the next `count` packets that the filter names, until the returned function is called. */
+  watch(filter: WatchFilter, count: number, take: (answer: SeenAnswer) => void): () => void;
   status(): Status;
   flows(filter: FlowFilter): Iterable<Flow>;
   endFlows(flows: readonly { index: number; generation: number }[]): Promise<number>;
@@ -114,6 +118,7 @@ const ROUTES: Readonly<Record<string, Readonly<Record<string, Handler>>>> = {
   '/trace': {
     GET: async (daemon, _, response, query) => sendJson(response, 200, await daemon.trace(readPacket(query))),
   },
+  '/trace/live': { GET: watch },
   '/state': { GET: exportState, POST: importState },
   '/reload': { POST: async (daemon, _, response) => sendJson(response, 200, await daemon.reload()) },
   '/stop': { POST: stop },
@@ -271,6 +276,25 @@ async function capture(
   request.socket.setTimeout(0);
   response.flushHeaders();
   response.once('close', () => void stop());
+}
+
+async function watch(
+  daemon: Daemon,
+  request: IncomingMessage,
+  response: ServerResponse,
+  query: URLSearchParams,
+): Promise<void> {
+  const { filter, count } = readWatch(query);
+  let left = count;
+  const stop = daemon.watch(filter, count, (answer) => {
+    // Each worker may see as many.
+    if (left-- > 0) response.write(`${JSON.stringify(answer)}\n`);
+    if (left === 0) response.end();
+  });
+  response.once('close', stop);
+  request.socket.setTimeout(0);
+  response.setHeader('content-type', 'application/x-ndjson');
+  response.flushHeaders();
 }
 
 async function addForward(daemon: Daemon, request: IncomingMessage, response: ServerResponse): Promise<void> {

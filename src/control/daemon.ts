@@ -5,8 +5,8 @@
  * cost nothing), answer `starting` until packets flow, and close after everything is put back, so that `tungate stop`
  * and a second `tungate up` always meet somebody.
  */
-import type { ConfigAnswer, Flow, ReloadAnswer, RuleRow, Status, TraceAnswer } from '../contract/api.js';
-import type { TracePacket } from '../contract/mailbox.js';
+import type { ConfigAnswer, Flow, ReloadAnswer, RuleRow, SeenAnswer, Status, TraceAnswer } from '../contract/api.js';
+import type { TracePacket, WatchFilter } from '../contract/mailbox.js';
 import { native } from '../native.js';
 import { interfaces, poolStatus, ruleRows, traffic } from './answers.js';
 import { type Daemon as Answers, listenMetrics, listenSocket, Refused } from './api.js';
@@ -41,6 +41,7 @@ export class Daemon implements Answers {
   #closeMetrics: (() => Promise<void>) | null = null;
   #listening = 'off';
   #watch: ConfigWatch | null = null;
+  #watching = false;
 
   /** `onStop`: somebody asked for the end by the API. `manager` is told of reloads. */
   constructor(router: Router, log: Logger, version: string, onStop: (keep: boolean) => void, manager?: ServiceManager) {
@@ -142,6 +143,18 @@ export class Daemon implements Answers {
     const answer = phase === 'ready' ? await workers?.trace(packet) : null;
     if (!answer) throw new Refused(409, `the router is ${phase === 'ready' ? 'starting its workers again' : phase}`);
     return answer;
+  }
+
+  watch(filter: WatchFilter, count: number, take: (answer: SeenAnswer) => void): () => void {
+    const { workers, phase } = this.#router;
+    if (!workers || phase !== 'ready') throw new Refused(409, `the router is ${phase}`);
+    if (this.#watching) throw new Refused(409, 'another live trace waits for its packets; one at a time');
+    this.#watching = true;
+    workers.watch(filter, count, take);
+    return () => {
+      if (this.#watching) workers.watch(null);
+      this.#watching = false;
+    };
   }
 
   rules(): RuleRow[] {

@@ -12,9 +12,9 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Worker } from 'node:worker_threads';
-import type { TraceAnswer } from '../contract/api.js';
+import type { SeenAnswer, TraceAnswer } from '../contract/api.js';
 import type { CaptureFilter } from '../contract/capture.js';
-import type { FromWorker, ToWorker, TracePacket } from '../contract/mailbox.js';
+import type { FromWorker, ToWorker, TracePacket, WatchFilter } from '../contract/mailbox.js';
 import type { Plan } from '../contract/plan.js';
 import type { Log } from './early-log.js';
 import { parkWorker } from './park.js';
@@ -58,6 +58,7 @@ export class WorkerSet {
   #tunFds: readonly number[];
   #parked: Worker | undefined;
   #capture: { readonly rings: readonly SharedArrayBuffer[]; readonly filter: CaptureFilter } | null = null;
+  #watched: { readonly order: ToWorker & { kind: 'watch' }; readonly take: (answer: SeenAnswer) => void } | null = null;
   #stopping = false;
   /** Aborted by stop: wakes a restart that waits. */
   #end = new AbortController();
@@ -123,6 +124,7 @@ export class WorkerSet {
     if (refused) log.warn(`the flow table of the last run was not taken: ${refused}`);
     if (adopted > 0) log.info(`took over ${adopted} live flows`);
     if (this.#capture) this.#sendCapture(seat);
+    if (this.#watched) seat.send(this.#watched.order);
   }
 
   /** Ends all workers: asks, waits, then insists. */
@@ -147,7 +149,9 @@ export class WorkerSet {
     const { log } = this.#options;
     if (message.kind === 'notice') log.warn(message.text);
     else if (message.kind === 'translations') logTranslations(log, message.events, message.lost);
-    else if (message.kind === 'link-lost') {
+    else if (message.kind === 'seen') {
+      if (message.id === this.#watched?.order.id) this.#watched.take(message.answer);
+    } else if (message.kind === 'link-lost') {
       if (this.#stopping) return;
       this.#stopping = true;
       this.onLinkLost(message.message);
@@ -254,6 +258,13 @@ export class WorkerSet {
   #sendCapture(seat: Seat): void {
     const { rings, filter } = this.#capture ?? { rings: [], filter: null };
     seat.send({ kind: 'capture', ring: rings[seat.index] ?? null, filter });
+  }
+
+  /** Each worker explains the next `count` packets that the filter names; null ends it. Successors of workers go on with it. */
+  watch(filter: WatchFilter | null, count = 0, take: (answer: SeenAnswer) => void = () => {}): void {
+    const order = { kind: 'watch', id: ++this.#id, filter, count } as const;
+    this.#watched = filter && { order, take };
+    for (const seat of this.#seats) seat.send(order);
   }
 
   /** Asks one worker: what is in the table any of them can answer. Null when it died over it. */

@@ -1,6 +1,7 @@
 /**
- * The tap: copies packets that a filter names into the capture ring (contract/capture.ts), before the first rewrite and after
- * the last one. A packet that was seen coming is also seen leaving, whatever addresses it has by then. The verdict is known only
+ * A tap looks at a batch on its way. This one copies packets that a filter names into the capture ring (contract/capture.ts),
+ * before the first rewrite and after the last one; another (watch.ts) explains them. None is there unless somebody asked.
+ * A packet that was seen coming is also seen leaving, whatever addresses it has by then. The verdict is known only
  * at the end, so what `before` writes becomes visible with `after`.
  */
 import { BATCH_SLOTS, type Batch, Ctl } from '../batch.js';
@@ -14,13 +15,53 @@ import {
   RING_HEADER,
   Ring,
 } from '../contract/capture.js';
-import { VERDICTS } from '../contract/verdict.js';
+import { VERDICTS, Verdict } from '../contract/verdict.js';
 import { IPPROTO, Ipv4 } from '../wire/ipv4.js';
 import { Flag } from './parse.js';
 
 const SENDS = Uint8Array.from(VERDICTS, (v) => (v.fate === 'send' || v.fate === 'punt' ? 1 : 0));
 
-export class Tap {
+export interface Tap {
+  /** After parse: what has come in. */
+  before(batch: Batch): void;
+  /** Before emit: every verdict is known, and what leaves is as it leaves. */
+  after(batch: Batch): void;
+}
+
+/** Two at once. `first` sees the columns as parse left them; a ring writes into them. */
+export class Taps implements Tap {
+  readonly #first: Tap;
+  readonly #second: Tap;
+
+  constructor(first: Tap, second: Tap) {
+    this.#first = first;
+    this.#second = second;
+  }
+
+  before(batch: Batch): void {
+    this.#first.before(batch);
+    this.#second.before(batch);
+  }
+
+  after(batch: Batch): void {
+    this.#first.after(batch);
+    this.#second.after(batch);
+  }
+}
+
+/** Is it a packet with a tuple to compare? Where parse gave up before it wrote the columns, they are those of an earlier batch. */
+export function hasTuple(batch: Batch, i: number): boolean {
+  const { view, verdict, off } = batch;
+  if (batch.len[i]! < Ipv4.BYTES || view.getUint8(off[i]!) >>> 4 !== 4) return false;
+  if (verdict[i] !== Verdict.TRUNCATED && verdict[i] !== Verdict.BAD_HEADER) return true;
+  batch.src[i] = view.getInt32(off[i]! + Ipv4.SRC);
+  batch.dst[i] = view.getInt32(off[i]! + Ipv4.DST);
+  batch.proto[i] = view.getUint8(off[i]! + Ipv4.PROTO);
+  batch.ports[i] = 0;
+  return true;
+}
+
+export class RingTap implements Tap {
   readonly #filter: CaptureFilter;
   readonly #ring: Int32Array;
   readonly #words: Int32Array;
@@ -38,18 +79,17 @@ export class Tap {
     this.#head = this.#ring[Ring.HEAD]!;
   }
 
-  /** After parse: what has come in. */
   before(batch: Batch): void {
     const { count } = batch;
     this.#known = count;
     for (let i = 0; i < count; i++) {
       this.#records[i] = -2;
-      if (!this.#wanted(batch, i)) continue;
+      if (!hasTuple(batch, i) || !this.#wanted(batch, i)) continue;
       this.#records[i] = (this.#filter.points & Point.PRE) === 0 ? -1 : this.#put(batch, i, Point.PRE);
     }
   }
 
-  /** Before emit: every verdict is known, and what leaves is as it leaves. Makes all of it visible. */
+  /** Makes all of it visible. */
   after(batch: Batch): void {
     const { count, verdict, view, off } = batch;
     for (let i = 0; i < count; i++) {
@@ -58,7 +98,7 @@ export class Tap {
       if ((this.#filter.points & Point.POST) === 0 || SENDS[verdict[i]!] === 0) continue;
       if (seen === -2) {
         // The other end of a translated flow, or a packet of the engine's own: by what it says now.
-        if (batch.len[i]! < 20) continue;
+        if (!hasTuple(batch, i)) continue;
         batch.src[i] = view.getInt32(off[i]! + Ipv4.SRC);
         batch.dst[i] = view.getInt32(off[i]! + Ipv4.DST);
         batch.proto[i] = view.getUint8(off[i]! + Ipv4.PROTO);
@@ -74,8 +114,6 @@ export class Tap {
 
   #wanted(batch: Batch, i: number): boolean {
     const { address, port, proto } = this.#filter;
-    // The stream is one of IPv4; whatever else comes is dropped as not-ipv4.
-    if (batch.data[batch.off[i]!]! >>> 4 !== 4) return false;
     if (address !== undefined) {
       const { prefix, mask } = address;
       if ((batch.src[i]! & mask) !== prefix && (batch.dst[i]! & mask) !== prefix) return false;

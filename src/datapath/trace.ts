@@ -210,7 +210,7 @@ function source(walk: Walk, engine: Engine, { src, sport, proto }: TracePacket, 
   return free > 0 ? Verdict.PENDING : Verdict.PORTS_EXHAUSTED;
 }
 
-function protocol(proto: number): string {
+export function protocol(proto: number): string {
   return proto === IPPROTO.TCP
     ? 'tcp'
     : proto === IPPROTO.UDP
@@ -220,11 +220,11 @@ function protocol(proto: number): string {
         : `protocol ${proto}`;
 }
 
-function dotted(address: number): string {
+export function dotted(address: number): string {
   return `${address >>> 24}.${(address >>> 16) & 255}.${(address >>> 8) & 255}.${address & 255}`;
 }
 
-function endpoint(address: number, port: number, proto: number): string {
+export function endpoint(address: number, port: number, proto: number): string {
   const ported = proto === IPPROTO.TCP || proto === IPPROTO.UDP || (proto === IPPROTO.ICMP && port !== 0);
   return ported ? `${dotted(address)}:${port}` : dotted(address);
 }

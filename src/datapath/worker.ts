@@ -23,8 +23,9 @@ import { emit } from './emit.js';
 import { Engine } from './engine.js';
 import { importFlows, importMappings } from './import.js';
 import { Redecision } from './reload.js';
-import { Tap } from './tap.js';
+import { RingTap, type Tap, Taps } from './tap.js';
 import { trace } from './trace.js';
+import { Watch } from './watch.js';
 
 const TUN_TAG = 0;
 const WAKE_TAG = 1;
@@ -48,6 +49,9 @@ class Worker {
   readonly #counters: Float64Array;
   readonly #poller: number;
   #redecision: Redecision | undefined;
+  /** Who looks at the packets: a capture, a watch, or (mostly) nobody. */
+  #ring: Tap | null = null;
+  #watch: Tap | null = null;
   #running = true;
   #sideTold = false;
 
@@ -168,7 +172,8 @@ class Worker {
       if (message.kind === 'stop') this.#running = false;
       else if (message.kind === 'plan') this.#setPlan(message.plan);
       else if (message.kind === 'capture')
-        this.#engine.tap = message.ring && message.filter ? new Tap(message.ring, message.filter) : null;
+        this.#look(message.ring && message.filter ? new RingTap(message.ring, message.filter) : null, this.#watch);
+      else if (message.kind === 'watch') this.#look(this.#ring, this.#watcher(message));
       else if (message.kind === 'trace')
         post({
           kind: 'traced',
@@ -178,6 +183,16 @@ class Worker {
       else if (message.kind === 'import') this.#import(message, Math.floor(millis / 1000));
       else this.#endFlows(message, Math.floor(millis / 1000));
     }
+  }
+
+  #look(ring: Tap | null, watch: Tap | null): void {
+    this.#ring = ring;
+    this.#watch = watch;
+    this.#engine.tap = ring && watch ? new Taps(watch, ring) : (watch ?? ring);
+  }
+
+  #watcher({ id, filter, count }: Extract<ToWorker, { kind: 'watch' }>): Tap | null {
+    return filter && new Watch(this.#engine, filter, count, (answer) => post({ kind: 'seen', id, answer }));
   }
 
   #setPlan(plan: Plan): void {

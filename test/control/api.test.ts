@@ -5,8 +5,8 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, beforeEach, describe, test } from 'node:test';
-import type { Flow, Status, TopAnswer } from '../../src/contract/api.js';
-import type { TracePacket } from '../../src/contract/mailbox.js';
+import type { Flow, SeenAnswer, Status, TopAnswer } from '../../src/contract/api.js';
+import type { TracePacket, WatchFilter } from '../../src/contract/mailbox.js';
 import { type Daemon, listenMetrics, listenSocket, Refused } from '../../src/control/api.js';
 import { ApiError, call, callText, NotAllowed, NotRunning } from '../../src/control/client.js';
 import type { FlowFilter } from '../../src/control/flows.js';
@@ -43,6 +43,13 @@ class Answers implements Daemon {
   async trace(packet: TracePacket) {
     this.asked = [packet];
     return { verdict: 'forward', fate: 'send', sentence: '', steps: [] };
+  }
+  watch(filter: WatchFilter, count: number, take: (answer: SeenAnswer) => void) {
+    this.asked = [filter, count];
+    const answer = { at: '', bytes: 20, verdict: 'forward', fate: 'send', sentence: '', steps: [] };
+    // One more than was asked for, as a second worker would.
+    for (let i = 0; i <= count; i++) setImmediate(take, answer);
+    return () => this.asked.push('stopped');
   }
   readonly state = {
     limit: 5000,
@@ -112,6 +119,7 @@ const front: Daemon = {
     return daemon.top;
   },
   trace: (packet) => daemon.trace(packet),
+  watch: (filter, count, take) => daemon.watch(filter, count, take),
   status: () => daemon.status(),
   flows: (filter) => daemon.flows(filter),
   endFlows: (flows) => daemon.endFlows(flows),

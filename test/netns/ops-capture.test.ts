@@ -1,46 +1,44 @@
 /**
- * `tungate capture`: both sides of the translation and every verdict. Read twice: by tcpdump, which must accept every byte of
- * it, and by the few lines below, which see what tcpdump does not show (interface and comment).
+ * `tungate capture`: both sides of the translation and every verdict. Read by tshark, with the interfaces' names and the comments,
+ * and by tcpdump, which must accept every byte of it.
  */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { needTools } from '../../src/lab/namespace.js';
-import { INTERNET, LAN, P, pause, raise, type Stage } from './stage.js';
+import { order, upAsPuppet } from './faults.js';
+import { eventually, INTERNET, LAN, P, pause, prepare, type Stage } from './stage.js';
 
 describe('capture', () => {
   let stage: Stage;
   before(async () => {
-    needTools(['tcpdump']);
-    stage = await raise();
+    needTools(['tcpdump', 'tshark']);
+    stage = await prepare();
+    await upAsPuppet(stage);
   });
   after(() => stage?.lab.close());
 
-  /** Interface, addresses and comment of each packet. */
+  /** Interface, addresses and comment of each packet, as tshark reads them. */
   async function read(file: string): Promise<string[]> {
-    const bytes = readFileSync(file);
-    const lines: string[] = [];
-    for (let at = 0; at < bytes.length; at += bytes.readUInt32LE(at + 4)) {
-      assert.equal(
-        bytes.readUInt32LE(at + bytes.readUInt32LE(at + 4) - 4),
-        bytes.readUInt32LE(at + 4),
-        'block length twice',
-      );
-      if (bytes.readUInt32LE(at) !== 6) continue;
-      const packet = at + 28;
-      const comment = packet + ((bytes.readUInt32LE(at + 20) + 3) & ~3);
-      const address = (from: number) => [...bytes.subarray(from, from + 4)].join('.');
-      assert.equal(bytes.readUInt16LE(comment), 1, 'opt_comment');
-      const text = bytes.toString('utf8', comment + 4, comment + 4 + bytes.readUInt16LE(comment + 2));
-      lines.push(`${bytes.readUInt32LE(at + 8)} ${address(packet + 12)} ${address(packet + 16)} ${text}`);
-    }
+    const fields = ['frame.interface_name', 'ip.src', 'ip.dst', 'frame.comment'].flatMap((field) => ['-e', field]);
+    const text = await stage.router.ns.must([
+      'tshark',
+      '-n',
+      '-r',
+      file,
+      '-T',
+      'fields',
+      '-E',
+      'occurrence=f',
+      ...fields,
+    ]);
+    const lines = text.split('\n').filter((line) => line !== '');
     const seen = await stage.router.ns.must(['tcpdump', '-n', '-tttt', '-r', file]);
     const today = new Date().toISOString().slice(0, 10);
     const frames = seen.split('\n').filter((line) => line !== '');
     assert.equal(frames.length, lines.length);
     for (const frame of frames) assert.ok(frame.startsWith(today), `${frame}: time of day, not of boot`);
-    return lines;
+    return lines.map((line) => line.replaceAll('\t', ' '));
   }
 
   async function during(options: string[], act: () => Promise<unknown>): Promise<string[]> {
@@ -59,16 +57,34 @@ describe('capture', () => {
       await stage.b.askUdp({ to: INTERNET.one, port: 7 });
     });
     assert.deepEqual(lines, [
-      `0 ${LAN.a} ${INTERNET.one} send: forward`,
-      `1 ${P} ${INTERNET.one} send: forward`,
-      `1 ${INTERNET.one} ${LAN.a} send: forward`,
+      `pre-nat ${LAN.a} ${INTERNET.one} send: forward`,
+      `post-nat ${P} ${INTERNET.one} send: forward`,
+      `post-nat ${INTERNET.one} ${LAN.a} send: forward`,
     ]);
   });
 
   test('what is dropped is seen coming, with the reason', async () => {
     const lines = await during(['--port', '2222'], () => stage.two.tryAsk('tcp', { to: P, port: 2222, seconds: 0.3 }));
     assert.ok(lines.length > 0);
-    for (const line of lines) assert.equal(line, `0 ${INTERNET.two} ${P} drop: forward-source`);
+    for (const line of lines) assert.equal(line, `pre-nat ${INTERNET.two} ${P} drop: forward-source`);
+  });
+
+  test('it goes on when the workers are started again', async () => {
+    const restarts = async () =>
+      (await stage.daemon.json<{ workers: { restarts: number; state: string }[] }>('status')).workers;
+    const long = ['--seconds', '8', '--address', LAN.a, '-p', 'udp', '--point', 'pre'];
+    const lines = await during(long, async () => {
+      await stage.a.askUdp({ to: INTERNET.one, port: 7 });
+      order(stage, 'kill-worker');
+      await eventually('new workers', async () =>
+        (await restarts()).every((worker) => worker.restarts === 1 && worker.state === 'ready'),
+      );
+      await stage.a.askUdp({ to: INTERNET.two, port: 7 });
+    });
+    assert.deepEqual(lines, [
+      `pre-nat ${LAN.a} ${INTERNET.one} send: forward`,
+      `pre-nat ${LAN.a} ${INTERNET.two} send: forward`,
+    ]);
   });
 
   test('one point alone; a second capture beside the first is refused; a bad filter is exit 2', async () => {
@@ -76,7 +92,10 @@ describe('capture', () => {
       await stage.a.askUdp({ to: INTERNET.one, port: 7 });
       assert.equal((await stage.daemon.cli('capture', '-w', '/dev/null')).code, 1);
     });
-    assert.deepEqual(lines, [`1 ${P} ${INTERNET.one} send: forward`, `1 ${INTERNET.one} ${LAN.a} send: forward`]);
+    assert.deepEqual(lines, [
+      `post-nat ${P} ${INTERNET.one} send: forward`,
+      `post-nat ${INTERNET.one} ${LAN.a} send: forward`,
+    ]);
     assert.equal((await stage.daemon.cli('capture', '-w', '/dev/null', '--point', 'middle')).code, 2);
   });
 });

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import type { ImportAnswer, TopAnswer, TraceAnswer } from '../../src/contract/api.js';
+import type { ImportAnswer, SeenAnswer, TopAnswer, TraceAnswer } from '../../src/contract/api.js';
 import { INTERNET, LAN, P, raise, type Stage } from './stage.js';
 import { Ticker } from './ticker.js';
 
@@ -35,6 +35,53 @@ describe('watching and moving', () => {
     const out = await daemon.cli('trace', LAN.b, INTERNET.one, 'icmp');
     assert.match(out.stdout, /rewrite +source → 203\.0\.113\.10/);
     assert.equal((await daemon.cli('trace', 'nobody', P)).code, 2);
+  });
+
+  test('trace ADDRESS waits for the next packets from or to it, and says what became of each', async () => {
+    const { a, one, two, daemon } = stage;
+    const live = async (args: string[], send: () => Promise<unknown>): Promise<SeenAnswer> => {
+      const answer = daemon.json<SeenAnswer>('trace', ...args);
+      let going = true;
+      const traffic = (async () => {
+        while (going) await send();
+      })();
+      const seen = await answer;
+      going = false;
+      await traffic;
+      return seen;
+    };
+    const texts = ({ steps }: SeenAnswer) => steps.map(({ stage, text }) => `${stage}: ${text}`).join('\n');
+    const out = await live([LAN.a, '-p', 'udp', '-d', INTERNET.one], () =>
+      a.tryAsk('udp', { to: INTERNET.one, port: 7 }),
+    );
+    assert.equal(out.verdict, 'forward');
+    assert.match(texts(out), /^parse: udp 172\.22\.161\.170:\d+ → 198\.51\.100\.10:7\n.*→ [\d.:]+ is sent$/s);
+    const inward = await live([`${INTERNET.one}:10007`], () => one.askTcp({ to: P, port: 10_007 }));
+    assert.match(texts(inward), /forward ".*" \(.*tungate\.yaml:\d+:\d+\)/);
+    const refused = await live([INTERNET.two, '-p', 'tcp'], () =>
+      two.tryAsk('tcp', { to: P, port: 2222, seconds: 0.2 }),
+    );
+    assert.deepEqual([refused.verdict, refused.fate], ['forward-source', 'drop']);
+  });
+
+  test('trace ADDRESS: silence ends with 1, several packets one after the other, wrong words with 2', async () => {
+    const { b, daemon } = stage;
+    const silent = await daemon.cli('trace', '192.0.2.200', '--seconds', '0.2');
+    assert.equal(silent.code, 1);
+    assert.match(silent.stderr, /no packet from or to 192\.0\.2\.200 has reached the router in 0\.2 s/);
+    const ping = b.ns.spawn(['ping', '-n', '-q', '-i', '0.05', INTERNET.one]);
+    const three = await daemon.cli('trace', LAN.b, '-n', '3', '-p', 'icmp');
+    await ping.stop('SIGINT');
+    assert.equal(three.stdout.match(/^send: forward/gm)?.length, 3, three.stdout);
+    for (const args of [
+      ['nobody'],
+      [LAN.b, '-n', '0'],
+      [LAN.b, '-n', '101'],
+      [LAN.b, '-p', 'tcpp'],
+      [LAN.b, '--seconds', 'x'],
+    ])
+      assert.equal((await daemon.cli('trace', ...args)).code, 2, args.join(' '));
+    assert.equal((await daemon.cli('trace', LAN.b, P, '-n', '2')).code, 2);
   });
 
   test('export, plain stop, start, import: a download goes on, and new flows get other ports', async () => {
