@@ -99,6 +99,12 @@ mutant(
   '',
 );
 mutant(12, 'a flood does not give way', '    reclaimFrom(engine, engine.unanswered, now) ||\n', '');
+inFile('src/datapath/admit.ts', 'datapath/shortage');
+mutant(33, 'a forward has any number of flows', 'ruleFlows.liveOf(d.rule) >= maxFlows', 'false');
+mutant(33, 'closed flows stand in a forward’s way', '&& !reclaimOf(engine, d.rule, now))', ')');
+inFile('src/flow/rule-flows.ts', 'datapath/shortage');
+mutant(33, 'a forward makes any number of flows a second', '>= rate) return false;', '>= rate) return true;');
+mutant(33, 'rows that are yet to be counted are booked too', '|| row >= header[Header.COUNTED]!) return', ') return');
 inFile('src/flow/row-search.ts', 'datapath/shortage');
 mutant(12, 'the youngest of the found goes first', 'found[i]! % ROWS', 'found[n - 1 - i]! % ROWS');
 inFile('src/flow/expiry.ts', 'datapath/shortage');

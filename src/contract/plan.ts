@@ -88,6 +88,9 @@ export interface Forward {
   readonly out: number;
   /** Empty = anybody. Matched against the sender before NAT. */
   readonly from: readonly Prefix[];
+  /** Flows that it may have at once, and make in a second; 0 = no limit. */
+  readonly maxFlows: number;
+  readonly maxRate: number;
   /** Ports map one to one, so that what the target sends first can leave by its own P:p (REQ-70). */
   readonly reversible: boolean;
 }

@@ -57,6 +57,7 @@ export const enum Verdict {
   STALE = 36,
   HELPER_SEGMENT = 37,
   BLOCKED = 38,
+  FORWARD_LIMIT = 39,
 }
 
 const rows: readonly (readonly [Verdict, string, Fate, string])[] = [
@@ -174,6 +175,12 @@ const rows: readonly (readonly [Verdict, string, Fate, string])[] = [
     'A retransmission that cuts through an address that a helper has written anew; the sender tries again.',
   ],
   [Verdict.BLOCKED, 'blocked', 'drop', 'Source or destination is on the block list.'],
+  [
+    Verdict.FORWARD_LIMIT,
+    'forward-limit',
+    'drop',
+    'The forward has all the flows, or has made all the new ones this second, that its `max_flows` and `max_rate` allow.',
+  ],
 ];
 
 rows.forEach(([id, name], place) => {

@@ -4,7 +4,7 @@
  */
 import { MAX_RULES } from '../contract/counters.js';
 import { contains, formatAddress, formatPrefix, isHostAddress, lengthOf, overlap } from './address.js';
-import { MAX_ADDRESSES, MAX_INTERFACES } from './defaults.js';
+import { MAX_ADDRESSES, MAX_INTERFACES, MAX_LIMITED } from './defaults.js';
 import { natName } from './forward.js';
 import { formatListen, listensOn } from './listen.js';
 import type { Config, ForwardConfig, LanConfig, NatConfig, UplinkConfig } from './model.js';
@@ -44,6 +44,7 @@ export function crossCheck(config: Config, parts: Parts, report: Report): void {
   checkInterfaces(config, parts, report);
   checkForwards(config, parts, report);
   checkForwardOverlaps(parts.forwards, report);
+  checkForwardLimits(parts.forwards, report);
   checkNat(config, parts, report);
   const rules = parts.forwards.length + parts.nat.length;
   if (rules > MAX_WRITTEN_RULES)
@@ -218,6 +219,17 @@ function checkForwards(config: Config, { forwards }: Parts, report: Report): voi
       }
     }
   }
+}
+
+/** Flows of forwards with limits are counted in the table's header, which has room for so many. */
+function checkForwardLimits(forwards: readonly Item<ForwardConfig>[], report: Report): void {
+  const limited = forwards.filter(({ value }) => value.maxFlows > 0 || value.maxRate > 0);
+  const first = limited[MAX_LIMITED];
+  if (first !== undefined)
+    report.fail(
+      first.path,
+      `is the ${MAX_LIMITED + 1}th forward with \`max_flows\` or \`max_rate\`; at most ${MAX_LIMITED} have limits`,
+    );
 }
 
 /** Overlap of two forwards, found by one sweep over all intervals of a protocol in order of their first ports. */

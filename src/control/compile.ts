@@ -197,6 +197,8 @@ function makeForward(
     single: forward.single,
     out: reached ? lan.out : 0,
     from: forward.from,
+    maxFlows: forward.maxFlows,
+    maxRate: forward.maxRate,
     reversible: forward.single === 0,
   };
 }

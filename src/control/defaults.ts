@@ -17,7 +17,7 @@ export const DEFAULT_PER_HOST = 8192;
 export const DEFAULT_PER_HOST_FLOWS = 131_072;
 
 /** As many as the flow table has port bitmaps for (contract/table-layout.ts). */
-export { BITMAP_ADDRESSES as MAX_ADDRESSES, MAX_FLOWS, MIN_FLOWS } from '../contract/table-layout.js';
+export { BITMAP_ADDRESSES as MAX_ADDRESSES, MAX_FLOWS, MAX_LIMITED, MIN_FLOWS } from '../contract/table-layout.js';
 /** A flow row has 8 bits for its out interface, 0 is the host itself. */
 export const MAX_INTERFACES = 255;
 export const MAX_WORKERS = 64;
@@ -136,5 +136,23 @@ export const LIMITS = {
     max: 1_000_000,
     why: '0 = no limit',
     text: 'New mappings a second that one inside host may make.',
+  },
+} as const satisfies Record<string, Bound>;
+
+/** Of a forward, by key in the file. */
+export const FORWARD_LIMITS = {
+  max_flows: {
+    preset: 0,
+    min: 0,
+    max: MAX_FLOWS,
+    why: '0 = no limit; the flow table has at most 4194304 rows',
+    text: 'Flows that the forward may have at once.',
+  },
+  max_rate: {
+    preset: 0,
+    min: 0,
+    max: 1_000_000,
+    why: '0 = no limit',
+    text: 'New flows a second that the forward may make.',
   },
 } as const satisfies Record<string, Bound>;

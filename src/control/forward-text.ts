@@ -23,6 +23,8 @@ export interface ForwardText {
   readonly proto?: readonly ForwardProto[] | undefined;
   readonly from?: readonly { readonly prefix: number; readonly mask: number }[] | undefined;
   readonly address?: readonly number[] | undefined;
+  readonly max_flows?: number | undefined;
+  readonly max_rate?: number | undefined;
 }
 
 const FORM = 'write [ADDRESS:]PORTS:TARGET[:PORTS][/PROTO], like "10000-10999:192.168.7.10:10000-10999/tcp"';

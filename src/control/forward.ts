@@ -19,6 +19,8 @@ export function buildForward(raw: ForwardText, origin: string): ForwardConfig {
     protos,
     from: raw.from ?? [],
     addresses,
+    maxFlows: raw.max_flows ?? 0,
+    maxRate: raw.max_rate ?? 0,
     origin,
   };
 }

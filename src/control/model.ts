@@ -52,6 +52,9 @@ export interface ForwardConfig {
   readonly from: readonly Prefix[];
   /** Public addresses it listens on; empty = all of them. */
   readonly addresses: readonly number[];
+  /** Flows at once, and new ones a second; 0 = no limit. */
+  readonly maxFlows: number;
+  readonly maxRate: number;
   readonly origin: string;
 }
 

@@ -74,6 +74,8 @@ function printForward(forward: ForwardConfig): object {
     proto: forward.protos,
     ...(forward.from.length > 0 && { from: forward.from.map(formatPrefix) }),
     ...(forward.addresses.length > 0 && { address: forward.addresses.map(formatAddress) }),
+    ...(forward.maxFlows > 0 && { max_flows: forward.maxFlows }),
+    ...(forward.maxRate > 0 && { max_rate: forward.maxRate }),
   };
 }
 

@@ -13,6 +13,7 @@ import {
   DEFAULT_METRICS,
   DEFAULT_PORTS,
   DEFAULT_TUN,
+  FORWARD_LIMITS,
   LIMITS,
   MAX_ADDRESSES,
   MAX_WORKERS,
@@ -174,6 +175,8 @@ const forwardMap = map('a text like "2222:192.168.7.10:22/tcp", or a map with `t
   address: oneOrList('an IPv4 address or a list of them', address)
     .optional()
     .meta({ description: 'Public addresses it listens on; without it all of them.' }),
+  max_flows: bounded(FORWARD_LIMITS.max_flows, ''),
+  max_rate: bounded(FORWARD_LIMITS.max_rate, ''),
 });
 
 export const forwardSchema = z

@@ -22,7 +22,7 @@ import { Action } from '../policy/decide.js';
 import { Icmp, IcmpType, isIcmpReply, Unreachable } from '../wire/icmp.js';
 import { IPPROTO } from '../wire/ipv4.js';
 import { TcpFlag } from '../wire/tcp.js';
-import { claimPort, end, reclaim } from './claim.js';
+import { claimPort, end, reclaim, reclaimOf } from './claim.js';
 import type { Engine } from './engine.js';
 import { icmpError } from './icmp.js';
 import { Flag } from './parse.js';
@@ -34,6 +34,7 @@ const PROHIBITED: readonly number[] = [
   Verdict.TABLE_FULL,
   Verdict.BLOCKED,
   Verdict.FORWARD_SOURCE,
+  Verdict.FORWARD_LIMIT,
   Verdict.PROTOCOL,
 ];
 /** Tries to find a port that endpoint-dependent flows, or a client with a taken source port, can share. */
@@ -109,7 +110,7 @@ function newFlow(engine: Engine, batch: Batch, i: number, now: number): number {
   if (d.action === Action.PLAIN) verdict = plain(engine);
   else if (d.action === Action.SNAT) verdict = sourceNat(engine, index, dst, ports & 0xffff, now);
   else if (d.action === Action.POOL) verdict = toPool(engine, index, now);
-  else verdict = destinationNat(engine, index, now);
+  else verdict = byForward(engine, index, now);
   if (verdict !== Verdict.PENDING) return verdict;
   return write(engine, batch, i, now);
 }
@@ -266,6 +267,17 @@ function toPool(engine: Engine, index: number, now: number): number {
   return Verdict.PENDING;
 }
 
+/** Through a forward, as far as its limits go. */
+function byForward(engine: Engine, index: number, now: number): number {
+  const { table, decision: d, policy } = engine;
+  const { maxFlows, maxRate } = policy.forward(d.rule)!;
+  const { ruleFlows } = table;
+  if (maxFlows > 0 && ruleFlows.liveOf(d.rule) >= maxFlows && !reclaimOf(engine, d.rule, now))
+    return Verdict.FORWARD_LIMIT;
+  if (maxRate > 0 && !ruleFlows.allow(d.rule, maxRate, now)) return Verdict.FORWARD_LIMIT;
+  return destinationNat(engine, index, now);
+}
+
 /** Destination to the target; the source stays, or becomes P:p of a sender who is inside (hairpin). */
 function destinationNat(engine: Engine, index: number, now: number): number {
   const { table, decision: d, newFlow: f } = engine;
@@ -360,7 +372,8 @@ function abandon(engine: Engine, verdict: number, now: number): number {
 function refused(engine: Engine, batch: Batch, i: number, verdict: number): void {
   const syn = ((batch.flags[i]! >>> Flag.TCP_SHIFT) & (TcpFlag.SYN | TcpFlag.ACK)) === TcpFlag.SYN;
   if (verdict === Verdict.NO_MAPPING && syn && engine.plan.rejectUnsolicited) engine.unsolicited.note(batch, i);
-  if (verdict === Verdict.FORWARD_SOURCE && engine.decision.rule !== 0) {
+  const byRule = verdict === Verdict.FORWARD_SOURCE || verdict === Verdict.FORWARD_LIMIT;
+  if (byRule && engine.decision.rule !== 0) {
     engine.counters[ruleBase(engine.decision.rule) + RuleCounter.REFUSED]!++;
   }
   if (verdict === Verdict.NO_ROUTE || verdict === Verdict.NOT_OURS)

@@ -55,6 +55,33 @@ export function reclaim(engine: Engine, now: number): boolean {
   return reclaimRow(engine, now) || (engine.search.search(engine.table, engine, now) && reclaimRow(engine, now));
 }
 
+/** Ends a closed flow of `rule`, so that it has room for another. */
+export function reclaimOf(engine: Engine, rule: number, now: number): boolean {
+  return (
+    reclaimOfRule(engine, rule, now) ||
+    (engine.search.search(engine.table, engine, now) && reclaimOfRule(engine, rule, now))
+  );
+}
+
+function reclaimOfRule(engine: Engine, rule: number, now: number): boolean {
+  return reclaimIn(engine, engine.closedRows, rule, now) || reclaimIn(engine, engine.closedPorts, rule, now);
+}
+
+function reclaimIn(engine: Engine, queue: ClosedQueue, rule: number, now: number): boolean {
+  const { rows } = engine.table;
+  for (let tries = Math.min(RECLAIM_TRIES, queue.length); tries > 0; tries--) {
+    const row = oldest(engine, queue, now);
+    if (row < 0) continue;
+    const at = row * Words.ROW;
+    if ((rows[at + Row.RULE]! & 0xffff) === rule) {
+      giveWay(engine, row, now);
+      return true;
+    }
+    queue.push(row, rows[at]!);
+  }
+  return false;
+}
+
 function reclaimRow(engine: Engine, now: number): boolean {
   return (
     reclaimFrom(engine, engine.unanswered, now) ||

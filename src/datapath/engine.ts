@@ -87,6 +87,7 @@ export class Engine {
     this.table.mappings.log = plan.translationLog === 'mappings' ? this.translations : null;
     this.table.lock.acquire();
     this.table.mappings.ports.setPlan(plan);
+    this.table.ruleFlows.setPlan(plan);
     this.helping = this.help.setPlan(plan, this.table);
     this.table.lock.release();
   }

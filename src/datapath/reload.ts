@@ -31,11 +31,12 @@ export class Redecision {
   step(engine: Engine, now: number): boolean {
     const { table } = engine;
     table.lock.acquire();
+    const counted = table.ruleFlows.step(table.rows);
     const end = Math.min(this.#row + SLICE, table.header[Header.HIGH_WATER]!);
     for (; this.#row < end; this.#row++)
       if ((table.rows[this.#row * Words.ROW]! & 1) !== 0) this.#look(engine, this.#row, now);
     table.lock.release();
-    return this.#row >= table.header[Header.HIGH_WATER]!;
+    return counted && this.#row >= table.header[Header.HIGH_WATER]!;
   }
 
   #look(engine: Engine, row: number, now: number): void {
@@ -63,6 +64,11 @@ export class Redecision {
     const rule = pool ? rows[at + Row.RULE]! & 0xffff : d.rule;
     const out0 = pool ? (engine.policy.lanOf(rows[at + Row.SRC1]!)?.out ?? 0) : d.out0;
     const word = rule | (out0 << 16) | (d.out1 << 24);
+    const before = rows[at + Row.RULE]! & 0xffff;
+    if (before !== rule) {
+      engine.table.ruleFlows.book(before, row, -1);
+      engine.table.ruleFlows.book(rule, row, 1);
+    }
     if (word === rows[at + Row.RULE]) this.stayed++;
     else this.moved++;
     rows[at + Row.RULE] = word;

@@ -51,7 +51,9 @@ export function openTable(buffer: ArrayBuffer, flows: number, bootId: Int32Array
     header.set(bootId, Header.BOOT_ID);
     // The magic last: a process killed in here leaves a file that the next one formats.
     Atomics.store(header, Header.MAGIC, TABLE_MAGIC);
-    return { table: new FlowTable(buffer, flows, futex), adopted: 0, refused };
+    const table = new FlowTable(buffer, flows, futex);
+    table.ruleFlows.clear();
+    return { table, adopted: 0, refused };
   }
   const table = new FlowTable(buffer, flows, futex);
   return { table, adopted: rebuild(table, now), refused };
@@ -82,6 +84,7 @@ function rebuild(table: FlowTable, now: number): number {
   mappings.pinholes.clear();
   mappings.hosts.clear();
   mappings.ports.clear();
+  table.ruleFlows.clear();
   const counts = [
     Header.FREE_HEAD,
     Header.FREE_TAIL,

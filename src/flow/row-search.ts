@@ -43,6 +43,7 @@ export class RowSearch {
     const { rows, header } = table;
     const high = header[Header.HIGH_WATER]!;
     let looks = Math.min(high, MOST_A_CALL, this.#left);
+    if (looks === 0) return false;
     this.#left -= looks;
     let n = 0;
     for (; looks > 0 && n < MOST_FOUND; looks--) {

@@ -36,6 +36,7 @@ import { ControlStreams } from './control-streams.js';
 import { hashTables, hashTuple } from './hash.js';
 import { type Futex, Lock } from './lock.js';
 import { Mappings } from './mappings.js';
+import { RuleFlows } from './rule-flows.js';
 import type { TranslationLog } from './translation-log.js';
 
 const QUARANTINE = 2;
@@ -94,6 +95,7 @@ export class FlowTable {
   readonly index: BucketIndex;
   readonly mappings: Mappings;
   readonly controls: ControlStreams;
+  readonly ruleFlows: RuleFlows;
   readonly lock: Lock;
   /** Tables of the keyed hash (hash.ts). */
   readonly hash: Int32Array;
@@ -127,6 +129,7 @@ export class FlowTable {
     );
     this.#shift = this.index.shift;
     this.#mask = this.index.mask;
+    this.ruleFlows = new RuleFlows(this.header);
     this.mappings = new Mappings(buffer, layout, this.header, this.hash);
     this.controls = new ControlStreams(new Int32Array(buffer, layout.controlsAt, CONTROLS * Words.CONTROL), this.rows);
   }
@@ -267,6 +270,7 @@ export class FlowTable {
     }
     // Odd, and last: from here on the row is live.
     Atomics.store(rows, at, (rows[at]! + 1) | 0);
+    this.ruleFlows.book(flow.rule, row, 1);
     this.header[Header.LIVE_FLOWS] = this.header[Header.LIVE_FLOWS]! + 1;
     this.header[Header.CHANGES] = (this.header[Header.CHANGES]! + 1) | 0;
     if (this.log !== null) this.#note(TranslationEvent.FLOW_BEGINS, row);
@@ -294,6 +298,7 @@ export class FlowTable {
       const remote = rows[at + (inbound ? Row.SRC0 : Row.DST0)]!;
       this.mappings.leave(mapping - 1, remote, rows[at + (inbound ? Row.SRC1 : Row.SRC0)]!, now, hold);
     } else if (mapping === 0 && (kind & RowFlag.INBOUND) === 0) this.mappings.discharge(rows[at + Row.SRC0]!);
+    this.ruleFlows.book(rows[at + Row.RULE]! & 0xffff, row, -1);
     this.release(row, now);
     this.header[Header.LIVE_FLOWS] = this.header[Header.LIVE_FLOWS]! - 1;
     this.header[Header.CHANGES] = (this.header[Header.CHANGES]! + 1) | 0;

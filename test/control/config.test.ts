@@ -89,6 +89,17 @@ test('REQ-19 opening and closing have timers of their own, tcp_transitory where 
   assert.deepEqual(timers('tcp_closing: 260'), [240, 260]);
 });
 
+test('forwards may have limits, as many as there is room for', () => {
+  const forward = (port: number) => `{ ports: ${port}, to: 172.22.161.9, max_flows: 100, max_rate: 20 }`;
+  const text = (n: number) => `forwards: [${Array.from({ length: n }, (_, i) => forward(1000 + i)).join(', ')}]`;
+  const { forwards } = good('uplink: { interface: eth0 }', LANS, text(96));
+  assert.deepEqual([forwards[0]!.maxFlows, forwards[0]!.maxRate], [100, 20]);
+  assert.match(
+    errorsOf('uplink: { interface: eth0 }', LANS, text(97))[0]!,
+    /^t\.yaml:\d+:\d+: forwards\[96\]: is the 97th forward with `max_flows` or `max_rate`; at most 96 have limits$/,
+  );
+});
+
 test('two lines are a config: everything else has a default', () => {
   const config = good('uplink: { interface: eth0 }', LANS);
   assert.deepEqual(config.uplinks[0]!.addresses, ['auto']);

@@ -92,7 +92,7 @@ describe('conf.d', () => {
     put('20-b.yaml', 'forwards: [{ prts: 3, to: 172.22.161.2 }]\nlimits: { flows: 1024 }\nforwads: []\nnat: 7\n');
     assert.deepEqual(errors(), [
       'conf.d/10-a.yaml:4:5: forwards[1].to: target 10.0.0.1 is in no LAN (there is: 172.22.161.0/24)',
-      'conf.d/20-b.yaml:1:14: forwards[0].prts: unknown key "prts"; did you mean "ports"? (allowed: name, description, ports, to, proto, from, address)',
+      'conf.d/20-b.yaml:1:14: forwards[0].prts: unknown key "prts"; did you mean "ports"? (allowed: name, description, ports, to, proto, from, address, max_flows, max_rate)',
       'conf.d/20-b.yaml:2:1: limits: `limits` belongs into tungate.yaml; a file beside it adds to the lists uplinks, lans, forwards, nat, block',
       'conf.d/20-b.yaml:3:1: forwads: unknown key "forwads"; did you mean "forwards"? (allowed: uplinks, lans, forwards, nat, block)',
       'conf.d/20-b.yaml:4:6: nat: must be a list, not 7',

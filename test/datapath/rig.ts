@@ -48,6 +48,8 @@ export interface ForwardSpec {
   single?: boolean;
   protos?: ('tcp' | 'udp' | 'icmp' | 'other')[];
   from?: string[];
+  maxFlows?: number;
+  maxRate?: number;
 }
 
 export interface RigOptions {
@@ -88,6 +90,8 @@ export function makePlan(o: RigOptions = {}, generation = 1): Plan {
       single: f.single ? toPort : 0,
       out: f.to.startsWith('10.7.') ? 3 : 2,
       from: (f.from ?? []).map(prefix),
+      maxFlows: f.maxFlows ?? 0,
+      maxRate: f.maxRate ?? 0,
       reversible: !f.single,
     };
   });

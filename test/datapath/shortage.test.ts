@@ -1,9 +1,10 @@
 /** What gives way when rows or ports run short, and what does not (REQ-12). */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Counter } from '../../src/contract/counters.js';
-import { Header } from '../../src/contract/table-layout.js';
+import { Counter, RuleCounter, ruleBase } from '../../src/contract/counters.js';
+import { Header, Row, Words } from '../../src/contract/table-layout.js';
 import { Engine } from '../../src/datapath/engine.js';
+import { Redecision } from '../../src/datapath/reload.js';
 import { openTable } from '../../src/flow/open.js';
 import { native } from '../../src/native.js';
 import { checkTable } from '../flow/invariants.js';
@@ -186,3 +187,87 @@ for (const [who, take] of [
     checkTable(engine.table);
   });
 }
+
+const LIMITED: RigOptions = {
+  flows: 1024,
+  forwards: [
+    { first: 80, to: A, maxFlows: 3 },
+    { first: 81, to: A },
+  ],
+};
+
+test('a forward has `max_flows` flows at once: more are refused and counted, closed ones give way', () => {
+  const rig = new Rig(LIMITED);
+  const visit = (n: number, port = 80) => rig.pass(syn(SERVER, 2000 + n, P, port)).length;
+  const refused = () => rig.counters[ruleBase(1) + RuleCounter.REFUSED]!;
+  for (let n = 0; n < 3; n++) assert.equal(visit(n), 1);
+  assert.equal(visit(3), 0);
+  assert.deepEqual([rig.verdicts()['forward-limit'], refused()], [1, 1]);
+  assert.equal(visit(0), 1, 'who has a flow keeps it');
+  assert.equal(visit(4, 81), 1, 'the other forward has no limit');
+  // Who is inside is told.
+  assert.equal(dissect(rig.pass(syn(B, 7, P, 80))[0]!).code, 13);
+  rig.pass(build({ proto: 'tcp', src: A, sport: 80, dst: SERVER, dport: 2001, flags: RST_ACK, ack: 1001 }));
+  assert.equal(visit(5), 1, 'the place of the one that is closed');
+  assert.equal(visit(6), 0);
+  rig.advance(31);
+  for (let n = 0; n < 3; n++) assert.equal(visit(10 + n), 1);
+  assert.equal(visit(20), 0);
+  checkTable(rig.engine.table);
+});
+
+test('a forward makes `max_rate` new flows a second, all workers together', () => {
+  const rig = new Rig({ flows: 1024, forwards: [{ first: 80, to: A, maxRate: 5 }] });
+  const other = Object.assign(Object.create(Rig.prototype) as Rig, rig, { engine: secondWorker(rig) });
+  const burst = (from: number) =>
+    Array.from({ length: 20 }, (_, n) => (n % 2 ? rig : other).pass(syn(SERVER, from + n, P, 80)).length).filter(
+      Boolean,
+    );
+  assert.equal(burst(1000).length, 5);
+  assert.equal(burst(2000).length, 0);
+  rig.now += 1000;
+  assert.equal(burst(3000).length, 5);
+  assert.equal(rig.verdicts()['forward-limit'], 50);
+});
+
+test('flows that are there when a forward gets its limit count, whatever comes and goes meanwhile', () => {
+  const { forwards } = LIMITED;
+  const open = forwards!.map((forward) => ({ ...forward, maxFlows: 0 }));
+  const rig = new Rig({ flows: 16_384, forwards: open });
+  const { table } = rig.engine;
+  const visit = (n: number, port: number) => rig.pass(syn(SERVER, 1024 + n, P, port)).length;
+  for (let n = 0; n < 5000; n++) visit(n, n % 2 ? 80 : 81);
+  const limits = open.map((forward) => ({ ...forward, maxFlows: 4000 }));
+  rig.engine.setPlan(makePlan({ forwards: limits }, 2));
+  const redecision = new Redecision(2);
+  for (let n = 0; !redecision.step(rig.engine, rig.now / 1000); n++) {
+    visit(10_000 + n, 80);
+    // The oldest and the youngest go.
+    for (const row of [n, table.header[Header.HIGH_WATER]! - 1 - n])
+      if ((table.rows[row * Words.ROW]! & 1) !== 0) {
+        table.lock.acquire();
+        table.remove(row, rig.now / 1000, 0);
+        table.lock.release();
+      }
+  }
+  const live = [0, 0, 0];
+  for (let row = 0; row < table.header[Header.HIGH_WATER]!; row++)
+    if ((table.rows[row * Words.ROW]! & 1) !== 0) live[table.rows[row * Words.ROW + Row.RULE]! & 0xffff]!++;
+  assert.deepEqual([table.ruleFlows.liveOf(1), table.ruleFlows.liveOf(2)], live.slice(1));
+  assert.ok(live[1]! > 2000 && live[2]! > 2000);
+  // A plan with the same limits counts nothing anew; one without forgets them.
+  rig.engine.setPlan(makePlan({ forwards: limits }, 3));
+  assert.equal(table.ruleFlows.liveOf(1), live[1]);
+  rig.engine.setPlan(makePlan({ forwards: open }, 4));
+  assert.equal(table.header[Header.LIMITED], 0);
+});
+
+test('after a crash the flows of limited forwards are counted again', () => {
+  const rig = new Rig(LIMITED);
+  for (let n = 0; n < 3; n++) rig.pass(syn(SERVER, 2000 + n, P, 80));
+  const engine = successor(rig, LIMITED);
+  while (!new Redecision(1).step(engine, rig.now / 1000));
+  const other = Object.assign(Object.create(Rig.prototype) as Rig, rig, { engine });
+  assert.equal(engine.table.ruleFlows.liveOf(1), 3);
+  assert.deepEqual(other.pass(syn(SERVER, 2009, P, 80)), []);
+});
