@@ -8,7 +8,10 @@
  *                             martian, the engine would take it for the host); not what is for `untranslated`
  *                   redirect  what is claimed: fragments and ICMP to P, TCP and UDP to claimed ports; a P not shared: all;
  *                             to a LAN address: so no moment of a reload lets such a packet into the kernel
- *   uplink egress   redirect  ICMP errors that the kernel made and that quote a LAN address (a forward to a dead VM)
+ *   uplink egress   drop      from or to a LAN address: whatever state the LANs' own filters are in. An interface that is made
+ *                             again is routed by the kernel, where ip_forward is on, until it has its filters; one that is away
+ *                             leaves its subnet to the default route
+ *                   redirect  ICMP errors that the kernel made and that quote a LAN address (a forward to a dead VM)
  *   lo egress       redirect  what is claimed, ICMP excepted: the host reaches its own forwards by P, and the ports of VMs
  *                             behind P too (REQ-10). Pool ports are taken along with forwards: otherwise the host's kernel
  *                             would answer on them with RST (REQ-67). No socket of the host may sit there anyway, and its
@@ -71,9 +74,9 @@ export interface SteeringFilter {
 }
 
 /** The heads, by what they are for. */
-type Head = 'lan-drop' | 'uplink-drop' | 'ingress' | 'egress' | 'egress-born';
+type Head = 'lan-drop' | 'uplink-drop' | 'guard' | 'ingress' | 'egress' | 'egress-born';
 
-const isDrop = (head: Head): boolean => head === 'lan-drop' || head === 'uplink-drop';
+const isDrop = (head: Head): boolean => head === 'lan-drop' || head === 'uplink-drop' || head === 'guard';
 
 /** All filters, in the order in which they go in: LANs first, and drop before redirect. Taken out in reverse. */
 export function steeringFilters(steering: Steering): SteeringFilter[] {
@@ -102,6 +105,7 @@ export function steeringFilters(steering: Steering): SteeringFilter[] {
   }
   for (const uplink of steering.uplinks) {
     add(uplink, 'ingress', 'uplink-drop', [sourceClause(merge(ours, lanSubnets)), destinationClause(closed)]);
+    add(uplink, 'egress', 'guard', [sourceClause(closed), destinationClause(lanSubnets)]);
     add(uplink, 'egress', 'egress-born', [quotedAddressClause(lanSubnets)]);
     add(uplink, 'ingress', 'ingress', [claimClause(groups, true), destinationClause(lanSubnets)]);
   }
@@ -154,8 +158,8 @@ interface Numbered {
 /** One program with all clauses where it fits, else programs for slices of each clause. */
 function slicedPrograms(head: Head, clauses: readonly Clause[]): Numbered[] {
   const meant = clauses.filter((clause) => !isEmpty(clause, WHOLE));
-  // The head of a program that drops does something on its own (priority tags).
-  if (meant.length === 0 && !isDrop(head)) return [];
+  // The head of a program that drops what comes in does something on its own (priority tags).
+  if (meant.length === 0 && head !== 'lan-drop' && head !== 'uplink-drop') return [];
   const program = buildProgram(head, meant, WHOLE);
   if (program.length <= MAX_PROGRAM) return [{ handle: handleOf(head, 0, { addresses: 1, ports: 1 }), program }];
   return clauses.flatMap((clause, i) => halve(head, clause, i + 1, WHOLE, { addresses: 1, ports: 1 }));
@@ -211,6 +215,7 @@ function buildProgram(head: Head, clauses: readonly Clause[], slice: Slice): Ins
 
 function emitHead(asm: Assembler, head: Head, yes: Label, no: Label): void {
   if (head === 'ingress') emitIngressHead(asm, no);
-  else if (head === 'egress' || head === 'egress-born') emitEgressHead(asm, head === 'egress-born', no);
+  else if (head === 'egress' || head === 'egress-born' || head === 'guard')
+    emitEgressHead(asm, head === 'egress-born', no);
   else emitDropHead(asm, head === 'lan-drop', yes, no);
 }

@@ -102,7 +102,12 @@ function ingressFate(steering: Steering, index: number, header: Header): Fate {
   return 'redirect';
 }
 
-function uplinkEgressFate(steering: Steering, header: Header): Fate {
+/** `born`: made by this kernel. */
+function uplinkEgressFate(steering: Steering, header: Header, born: boolean): Fate {
+  const { source, destination } = header;
+  if (isLan(steering, source) && !inAny(source, steering.untranslated)) return 'drop';
+  if (isLan(steering, destination)) return 'drop';
+  if (!born) return 'pass';
   const quote = quoteOf(header);
   if (!quote) return 'pass';
   return isLan(steering, quote.source) || isLan(steering, quote.destination) ? 'redirect' : 'pass';
@@ -126,7 +131,7 @@ export function fateOf(steering: Steering, index: number, hook: Hook, frame: Fra
   if (hook === 'egress') {
     if (frame.protocol !== 0x0800) return 'pass';
     if (index === 1) return loopbackFate(steering, header);
-    return frame.queue === 0 ? uplinkEgressFate(steering, header) : 'pass';
+    return uplinkEgressFate(steering, header, frame.queue === 0);
   }
   if (frame.type !== 0 || (frame.vlan !== undefined && (frame.vlan & 0xfff) !== 0)) return 'pass';
   const tagged = frame.vlan !== undefined;

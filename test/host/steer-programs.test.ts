@@ -163,7 +163,14 @@ describe('programs against the plain predicate', () => {
       { numRuns: 400 },
     );
     // The generator is worth its name: each fate was met, often.
-    for (const kind of ['ingress pass', 'ingress drop', 'ingress redirect', 'egress pass', 'egress redirect']) {
+    for (const kind of [
+      'ingress pass',
+      'ingress drop',
+      'ingress redirect',
+      'egress pass',
+      'egress drop',
+      'egress redirect',
+    ]) {
       assert.ok((seen[kind] ?? 0) > 300, `${kind}: ${seen[kind]}`);
     }
   });

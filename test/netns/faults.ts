@@ -18,11 +18,6 @@ export interface Fault {
   readonly flowing?: boolean;
   /** Open connections end by it: their address is gone. */
   readonly endsFlows?: boolean;
-  /**
-   * While an interface is there and nobody steers it, a kernel with ip_forward=1 routes by itself what comes in: from its birth
-   * until the notification is answered. So many packets of the load may be seen untranslated.
-   */
-  readonly unsteered?: number;
   /** What the router must have said. */
   readonly says?: RegExp;
 }
@@ -90,7 +85,6 @@ export const FAULTS: readonly Fault[] = [
         `addr add ${LAN.gateway}/24 dev vmbr1`,
       ),
     seconds: 1.5,
-    unsteered: 10,
     says: /no longer: .*vmbr1/,
   },
   {
@@ -106,7 +100,6 @@ export const FAULTS: readonly Fault[] = [
   {
     name: "somebody deletes the LAN's qdisc",
     strike: ({ router }) => router.ns.must(['tc', 'qdisc', 'del', 'dev', 'vmbr1', 'clsact']),
-    unsteered: 10,
     says: /somebody changed the steering; putting it back/,
   },
   {

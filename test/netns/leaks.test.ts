@@ -1,6 +1,20 @@
 import assert from 'node:assert/strict';
 import { after, beforeEach, describe, test } from 'node:test';
-import { Capture, config, FORWARDS, INTERNET, LAN, P, pause, prepare, repeat, type Stage } from './stage.js';
+import {
+  assertWorks,
+  Capture,
+  config,
+  eventually,
+  FORWARDS,
+  INTERNET,
+  LAN,
+  P,
+  pause,
+  prepare,
+  repeat,
+  type Stage,
+} from './stage.js';
+import { Ticker } from './ticker.js';
 
 /** A private address on the uplink's wire: as source (ARP included), or quoted inside an ICMP error. */
 const PRIVATE = [
@@ -42,6 +56,37 @@ describe('REQ-41 no private address on the uplink, captured on its wire', () => 
     stages.push(stage);
   });
   after(() => Promise.all(stages.map((each) => each.lab.close())));
+
+  test('REQ-66 the LAN bridge is deleted and made again, twenty times, with ip_forward on: nothing from or to the LAN', async () => {
+    const { a, one, daemon, inet, router } = stage;
+    router.ns.sysctl('net.ipv4.ip_forward=1');
+    await daemon.up();
+    const capture = await Capture.start(inet, 'wan', `net ${LAN.subnet}`);
+    const inwards = await Ticker.start('udp', a, one, 9003, 2);
+    const ping = a.ns.spawn(['ping', '-q', '-n', '-i', '0.005', INTERNET.two]);
+    for (let round = 0; round < 20; round++) {
+      router.ns.ip('link del vmbr1');
+      await pause(30 + 10 * (round % 5));
+      router.ns.ip(
+        'link add vmbr1 type bridge stp_state 0 forward_delay 0 mcast_snooping 0',
+        'link set vm170 master vmbr1',
+        'link set vm20 master vmbr1',
+        'link set vmbr1 up',
+        `addr add ${LAN.gateway}/24 dev vmbr1`,
+      );
+      await pause(200);
+    }
+    await eventually('the LAN works again', () =>
+      assertWorks(stage).then(
+        () => true,
+        () => false,
+      ),
+    );
+    await inwards.stop();
+    await ping.stop('SIGINT');
+    assert.match(ping.stdout + ping.stderr, / packets transmitted/);
+    assert.deepEqual((await capture.stop()).slice(0, 3), []);
+  });
 
   test('the witness is able to see one: a kernel that routes without NAT leaks', async () => {
     stage.router.ns.sysctl('net.ipv4.ip_forward=1');
