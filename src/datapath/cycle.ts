@@ -10,7 +10,7 @@
  *
  * Beside the way: fragment.ts and icmp.ts (packets that follow others), help.ts (control connections of helpers; expect.ts,
  * splice.ts), reply.ts (ICMP errors of our own), claim.ts (ports and rows when they run short), tap.ts (capture), engine.ts (what the stages
- * share), worker.ts (the thread that calls this for ever). A steady-state cycle allocates nothing.
+ * share), jit.ts (what V8 is told), worker.ts (the thread that calls this for ever). A steady-state cycle allocates nothing.
  */
 import { type Batch, Ctl } from '../batch.js';
 import { Counter } from '../contract/counters.js';
@@ -31,6 +31,11 @@ export function cycle(engine: Engine, link: Link, batch: Batch): number {
   if (engine.tap !== null) engine.tap.after(batch);
   emit(batch, link, engine.counters);
   return received;
+}
+
+/** `cycle` for one engine, link and batch, which the compiler then takes for constants (jit.ts). Make one a thread. */
+export function cycler(engine: Engine, link: Link, batch: Batch): () => number {
+  return () => cycle(engine, link, batch);
 }
 
 /** The stages between the links: every slot of the batch has a verdict afterwards. */

@@ -18,10 +18,11 @@ import { holdTime, SLICE_MS } from '../flow/expiry.js';
 import { joinTable, openTable } from '../flow/open.js';
 import { TunLink } from '../link/index.js';
 import { native } from '../native.js';
-import { cycle } from './cycle.js';
+import { cycler } from './cycle.js';
 import { emit } from './emit.js';
 import { Engine } from './engine.js';
 import { importFlows, importMappings } from './import.js';
+import { inlineWholeCycle } from './jit.js';
 import { Redecision } from './reload.js';
 import { RingTap, type Tap, Taps } from './tap.js';
 import { trace } from './trace.js';
@@ -89,6 +90,7 @@ class Worker {
     const init = this.#init;
     const link = TunLink.adopt('tun', init.tunFd);
     const batch = new Batch();
+    const step = cycler(this.#engine, link, batch);
     const counters = this.#counters;
     let millis = native.boottime();
     let slice = millis;
@@ -96,7 +98,7 @@ class Worker {
     try {
       while (this.#running) {
         if (Atomics.load(this.#mailbox, Mail.SENT) !== this.#mailbox[Mail.TAKEN]) this.#takeMail(millis);
-        const received = cycle(this.#engine, link, batch);
+        const received = step();
         const idle = received === 0;
         // A full-speed loop looks at the clock that came with the batch, an idle one asks.
         if (idle || batch.ctl[Ctl.MILLIS] !== (millis | 0)) {
@@ -228,6 +230,7 @@ class Worker {
   }
 }
 
+inlineWholeCycle();
 // Started ahead, while control still reads its config: parked here with everything loaded until it is told what to do.
 // Runs within the first message's event: those that follow stay in the port's queue, where takeMail finds them.
 parentPort!.once('message', (init: WorkerInit) => new Worker(init).run());

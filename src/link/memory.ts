@@ -128,28 +128,37 @@ export interface ReplayOptions {
 /** Bytes after which a chunk takes no more: those of a batch of the usual size. */
 const CHUNK_BYTES = 1024 * 1024;
 
-function chunksOf(packets: readonly (Uint8Array | MemoryPacket)[], perBatch: number): Chunk[] {
-  const chunks: Chunk[] = [];
-  for (let at = 0; at < packets.length; ) {
-    const first = at;
-    const offs: number[] = [];
-    let used = 0;
-    while (at < packets.length && at - first < perBatch && used <= CHUNK_BYTES) {
-      const packet = packets[at++]!;
-      offs.push(used + HEADROOM);
-      used = (used + HEADROOM + (packet instanceof Uint8Array ? packet : packet.bytes).length + 15) & ~15;
-    }
-    const chunk = { image: new Uint8Array(used), off: Int32Array.from(offs), len: new Int32Array(offs.length) };
-    offs.forEach((off, i) => {
-      const packet = packets[first + i]!;
-      const bytes = packet instanceof Uint8Array ? packet : packet.bytes;
-      if (!(packet instanceof Uint8Array)) chunk.image.set(packet.vnet, off - VNET_BYTES);
-      chunk.image.set(bytes, off);
-      chunk.len[i] = bytes.length;
-    });
-    chunks.push(chunk);
+const bytesOf = (packet: Uint8Array | MemoryPacket) => (packet instanceof Uint8Array ? packet : packet.bytes);
+
+/** Copies the packets: those of one chunk are looked at, and then nobody needs them any more. */
+function* chunksOf(packets: Iterable<Uint8Array | MemoryPacket>, perBatch: number): Generator<Chunk> {
+  let taken: (Uint8Array | MemoryPacket)[] = [];
+  let used = 0;
+  for (const packet of packets) {
+    taken.push(packet);
+    used = (used + HEADROOM + bytesOf(packet).length + 15) & ~15;
+    if (taken.length < perBatch && used <= CHUNK_BYTES) continue;
+    yield chunkOf(taken, used);
+    taken = [];
+    used = 0;
   }
-  return chunks;
+  if (taken.length > 0) yield chunkOf(taken, used);
+}
+
+function chunkOf(packets: readonly (Uint8Array | MemoryPacket)[], used: number): Chunk {
+  const n = packets.length;
+  const chunk = { image: new Uint8Array(used), off: new Int32Array(n), len: new Int32Array(n) };
+  let at = 0;
+  packets.forEach((packet, i) => {
+    const bytes = bytesOf(packet);
+    const off = at + HEADROOM;
+    if (!(packet instanceof Uint8Array)) chunk.image.set(packet.vnet, off - VNET_BYTES);
+    chunk.image.set(bytes, off);
+    chunk.off[i] = off;
+    chunk.len[i] = bytes.length;
+    at = (off + bytes.length + 15) & ~15;
+  });
+  return chunk;
 }
 
 export class ReplayLink implements Link {
@@ -162,13 +171,13 @@ export class ReplayLink implements Link {
   #next = 0;
   #laps: number;
 
-  constructor(packets: readonly (Uint8Array | MemoryPacket)[], options: ReplayOptions = {}) {
+  constructor(packets: Iterable<Uint8Array | MemoryPacket>, options: ReplayOptions = {}) {
     const perBatch = options.batch ?? RECEIVE_SLOTS;
-    if (packets.length === 0) throw new RangeError('nothing to replay');
     if (!(perBatch >= 1 && perBatch <= RECEIVE_SLOTS)) {
       throw new RangeError(`a batch takes 1 to ${RECEIVE_SLOTS} packets, not ${perBatch}`);
     }
-    this.#chunks = chunksOf(packets, perBatch);
+    this.#chunks = [...chunksOf(packets, perBatch)];
+    if (this.#chunks.length === 0) throw new RangeError('nothing to replay');
     this.#laps = options.laps ?? Number.POSITIVE_INFINITY;
     this.#clock = options.clock ?? native.boottime;
   }
