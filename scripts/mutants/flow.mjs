@@ -84,17 +84,13 @@ mutant(
   'for (let i = 0; i < span - 1; i++)',
 );
 mutant(
-  65,
-  'forwarded ports are in the pool',
-  'if (owner[port] !== OWNER_POOL) continue;',
-  'if (owner[port] === 0) continue;',
-);
-mutant(
   4,
   'nobody hears of a port on the other side of 1024',
   'if (port < 0 && all > to - from) this.sideChanged',
   'if (false) this.sideChanged',
 );
+inFile('src/contract/plan.ts', 'flow/port-pool', 'datapath/mapping', 'datapath/nat');
+mutant(65, 'forwarded ports are in the pool', 'if (owner === OWNER_POOL) bits', 'if (owner !== 0) bits');
 inFile('src/flow/host-rates.ts', 'datapath/nat');
 mutant(32, 'new mappings have no rate', 'if (slots[at + Slot.TOKENS]! <= 0) return false;', '');
 inFile('src/flow/mappings.ts', 'datapath/mapping', 'flow/mappings');

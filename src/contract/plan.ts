@@ -49,6 +49,8 @@ export interface PublicAddress {
    * forward (OWNER_FIRST_RULE…). For ICMP only the pool's ids are marked.
    */
   readonly owners: readonly [Uint16Array, Uint16Array, Uint16Array];
+  /** The pool's ports as bits (`poolBits` of each owners array): made here, so that no packet waits for it. */
+  readonly pool: readonly [Int32Array, Int32Array, Int32Array];
   /** Free-for-mapping port count of each protocol's pool. */
   readonly poolSize: readonly [number, number, number];
   /** Rule id of the forward that takes ICMP echo to P, or 0. */
@@ -62,6 +64,15 @@ export const OWNER_HOST = 0;
 export const OWNER_POOL = 0xffff;
 /** Never given out and not forwarded: the router's own sockets, or reserved by config. Packets to it are punted. */
 export const OWNER_RESERVED = 0xfffe;
+
+/** Bit `port & 31` of word `port >>> 5`: the port is the pool's. */
+export function poolBits(owners: Uint16Array): Int32Array {
+  const bits = new Int32Array(owners.length / 32);
+  owners.forEach((owner, port) => {
+    if (owner === OWNER_POOL) bits[port >>> 5]! |= 1 << (port & 31);
+  });
+  return bits;
+}
 
 export interface Lan {
   readonly interface: string;

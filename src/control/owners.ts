@@ -1,5 +1,5 @@
 /** Who has which port of one public address. */
-import { OWNER_HOST, OWNER_POOL, OWNER_RESERVED, Proto, type PublicAddress } from '../contract/plan.js';
+import { OWNER_HOST, OWNER_POOL, OWNER_RESERVED, Proto, type PublicAddress, poolBits } from '../contract/plan.js';
 import type { PortInterval } from '../contract/steering.js';
 import { formatAddress } from './address.js';
 import type { FoundAddress } from './addresses.js';
@@ -20,9 +20,8 @@ export function fillOwners(
   listen: Listen | null,
   problems: string[],
 ): PublicAddress {
-  const tcp = new Uint16Array(PORTS);
-  const udp = new Uint16Array(PORTS);
-  const icmp = new Uint16Array(PORTS);
+  // Shared with the workers, which would else copy it before they go on with their packets.
+  const [tcp, udp, icmp] = [shared16(), shared16(), shared16()];
   let icmpForward = 0;
   let otherForward = 0;
   for (const owners of [tcp, udp, icmp]) fill(owners, pool, OWNER_POOL);
@@ -54,7 +53,12 @@ export function fillOwners(
         `forwards take every ${word} port of the pool of ${formatAddress(address)}; widen \`ports\` of its uplink`,
       );
   }
-  return { address, uplink, shared, owners: [tcp, udp, icmp], poolSize, icmpForward, otherForward };
+  const pools = [poolBits(tcp), poolBits(udp), poolBits(icmp)] as const;
+  return { address, uplink, shared, owners: [tcp, udp, icmp], pool: pools, poolSize, icmpForward, otherForward };
+}
+
+function shared16(): Uint16Array {
+  return new Uint16Array(new SharedArrayBuffer(PORTS * 2));
 }
 
 function fill(owners: Uint16Array, ports: PortSet, owner: number): void {

@@ -73,7 +73,11 @@ export class Engine {
     this.setPlan(plan);
   }
 
-  /** A whole new plan, between two batches. What becomes of the live flows is the caller's next question. */
+  /**
+   * A whole new plan, between two batches. What becomes of the live flows is the caller's next question. With 1,000 forwards and 16
+   * addresses it takes 0.8 ms, 0.6 of them under the lock; taking the message 2.2 ms; a slice of the re-decision 0.15 ms (medians on
+   * a busy machine: bench/datapath/reload.ts).
+   */
   setPlan(plan: Plan): void {
     this.policy = new Policy(plan);
     this.plan = plan;

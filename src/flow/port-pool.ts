@@ -12,7 +12,7 @@
  * exhausted pool costs a refused packet one compare.
  */
 import { randomFillSync } from 'node:crypto';
-import { OWNER_POOL, type Plan, PROTOS } from '../contract/plan.js';
+import { type Plan, PROTOS } from '../contract/plan.js';
 import { BITMAP_ADDRESSES, BITMAP_WORDS } from '../contract/table-layout.js';
 
 const WORDS = 2048;
@@ -62,20 +62,14 @@ export class PortPool {
     this.#pool.fill(0);
     this.#exhausted.fill(0);
     this.#size.fill(0);
-    for (const { address, owners } of plan.addresses) {
+    for (const { address, pool, poolSize } of plan.addresses) {
       const slot = this.#slotFor(address);
       if (slot < 0) return false;
       for (let proto = 0; proto < PROTOS; proto++) {
-        const base = (slot * PROTOS + proto) * WORDS;
-        const owner = owners[proto]!;
-        let size = 0;
-        for (let port = 0; port < 65536; port++) {
-          if (owner[port] !== OWNER_POOL) continue;
-          this.#pool[base + (port >>> 5)]! |= 1 << (port & 31);
-          size++;
-        }
-        this.#size[slot * PROTOS + proto] = size;
-        this.#listWords(slot * PROTOS + proto);
+        const counter = slot * PROTOS + proto;
+        this.#pool.set(pool[proto]!, counter * WORDS);
+        this.#size[counter] = poolSize[proto]!;
+        this.#listWords(counter);
       }
     }
     return true;
@@ -260,11 +254,15 @@ export class PortPool {
     if (known >= 0) return known;
     for (let slot = 0; slot < BITMAP_ADDRESSES; slot++) {
       const at = slot * BITMAP_WORDS;
-      const planned = this.#size.subarray(slot * PROTOS, (slot + 1) * PROTOS).some((size) => size > 0);
-      if (planned || words.subarray(at + FIRST_BITMAP, at + BITMAP_WORDS).some((word) => word !== 0)) continue;
+      if (this.#isPlanned(slot) || words[at + IN_USE] || words[at + IN_USE + 1] || words[at + IN_USE + 2]) continue;
       words[at] = address;
       return slot;
     }
     return -1;
+  }
+
+  #isPlanned(slot: number): boolean {
+    const at = slot * PROTOS;
+    return this.#size[at]! + this.#size[at + 1]! + this.#size[at + 2]! > 0;
   }
 }

@@ -75,8 +75,10 @@ export class Policy {
   readonly #addressIndex = new Map<number, number>();
   readonly #hostAddresses: Set<number>;
   readonly #forwards = new Map<number, Forward>();
-  /** Reversible forwards by target address (REQ-70). */
-  readonly #byTarget: Map<number, Forward[]>;
+  /** By target address, the different offsets of its reversible forwards (REQ-70): few, however many forwards there are. */
+  readonly #offsets = new Map<number, number[]>();
+  /** Place of a forward in the plan, by id. */
+  readonly #order = new Map<number, number>();
 
   constructor(plan: Plan) {
     this.plan = plan;
@@ -85,14 +87,14 @@ export class Policy {
     plan.addresses.forEach((a, index) => {
       this.#addressIndex.set(a.address, index);
     });
-    this.#byTarget = new Map();
-    for (const forward of plan.forwards) {
+    plan.forwards.forEach((forward, order) => {
       this.#forwards.set(forward.id, forward);
-      if (!forward.reversible) continue;
-      const list = this.#byTarget.get(forward.target);
-      if (list) list.push(forward);
-      else this.#byTarget.set(forward.target, [forward]);
-    }
+      this.#order.set(forward.id, order);
+      if (!forward.reversible) return;
+      const list = this.#offsets.get(forward.target);
+      if (list === undefined) this.#offsets.set(forward.target, [forward.offset]);
+      else if (!list.includes(forward.offset)) list.push(forward.offset);
+    });
   }
 
   /** Index into plan.addresses, or −1. */
@@ -274,18 +276,25 @@ export class Policy {
 
   /**
    * Port of `address` that forwards one to one to X:x, so that what X:x sends leaves by it (REQ-70), or −1. The owners
-   * array knows a forward's ports: x − offset belongs to the forward exactly if the forward maps it to x.
+   * array knows a forward's ports: x − offset belongs to the forward exactly if the forward maps it to x. Of several forwards to
+   * one X:x the first in the config is it.
    */
   staticPort(address: PublicAddress, src: number, sport: number, index: number): number {
     if (index < 0 || index === Proto.ICMP) return -1;
-    const forwards = this.#byTarget.get(src);
-    if (forwards === undefined) return -1;
-    for (const forward of forwards) {
-      const port = (sport - forward.offset) & 0xffff;
-      if (forward.single !== 0 && forward.single !== sport) continue;
-      if (address.owners[index]![port] === forward.id) return port;
+    const offsets = this.#offsets.get(src);
+    if (offsets === undefined) return -1;
+    let found = -1;
+    let first = Number.POSITIVE_INFINITY;
+    for (const offset of offsets) {
+      const port = (sport - offset) & 0xffff;
+      const forward = this.#forwards.get(address.owners[index]![port]!);
+      if (forward === undefined || !forward.reversible || forward.target !== src || forward.offset !== offset) continue;
+      const order = this.#order.get(forward.id)!;
+      if (order >= first) continue;
+      found = port;
+      first = order;
     }
-    return -1;
+    return found;
   }
 
   /** Out interface towards an address that has just sent to us: its LAN, the host itself, or the route. */

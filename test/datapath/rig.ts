@@ -16,6 +16,8 @@ import {
   OWNER_POOL,
   type Plan,
   type Prefix,
+  type PublicAddress,
+  poolBits,
 } from '../../src/contract/plan.js';
 import { tableLayout } from '../../src/contract/table-layout.js';
 import { VERDICTS } from '../../src/contract/verdict.js';
@@ -95,7 +97,6 @@ export function makePlan(o: RigOptions = {}, generation = 1): Plan {
       reversible: !f.single,
     };
   });
-  const size = owners.map((owner) => owner.filter((who) => who === OWNER_POOL).length) as [number, number, number];
   const plan: Plan = {
     generation,
     interfaces: [
@@ -105,9 +106,7 @@ export function makePlan(o: RigOptions = {}, generation = 1): Plan {
       { name: 'lan2', mtu: 1500, uplink: -1, lan: 1 },
     ],
     uplinks: [{ interface: 'wan', out: 1, addresses: [0] }],
-    addresses: [
-      { address: ip(P), uplink: 0, shared: o.shared ?? true, owners, poolSize: size, icmpForward, otherForward },
-    ],
+    addresses: [withOwners({ address: ip(P), uplink: 0, shared: o.shared ?? true, icmpForward, otherForward }, owners)],
     lans: [
       { interface: 'lan', out: 2, subnet: prefix('172.22.161.0/24'), gateway: ip(GATEWAY) },
       { interface: 'lan2', out: 3, subnet: prefix('10.7.0.0/24'), gateway: ip('10.7.0.1') },
@@ -156,6 +155,21 @@ export function makePlan(o: RigOptions = {}, generation = 1): Plan {
     helpers: o.helpers ?? [],
   };
   return o.change ? o.change(plan) : plan;
+}
+
+/** A public address whose ports have these owners. */
+export function withOwners(
+  rest: Omit<PublicAddress, 'owners' | 'pool' | 'poolSize'>,
+  owners: PublicAddress['owners'],
+): PublicAddress {
+  const count = (owner: Uint16Array) => owner.filter((who) => who === OWNER_POOL).length;
+  const [tcp, udp, icmp] = owners;
+  return {
+    ...rest,
+    owners,
+    pool: [poolBits(tcp), poolBits(udp), poolBits(icmp)],
+    poolSize: [count(tcp), count(udp), count(icmp)],
+  };
 }
 
 export class Rig {

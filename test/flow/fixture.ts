@@ -4,7 +4,7 @@ import { RowFlag, tableLayout } from '../../src/contract/table-layout.js';
 import { openTable } from '../../src/flow/open.js';
 import { type FlowTable, flowDelta, NewFlow } from '../../src/flow/table.js';
 import { native } from '../../src/native.js';
-import { makePlan } from '../datapath/rig.js';
+import { makePlan, withOwners } from '../datapath/rig.js';
 
 export const BOOT = Int32Array.of(1, 2, 3, 4);
 
@@ -41,7 +41,7 @@ export function poolPlan(ports: readonly number[], addresses: readonly number[] 
   const plan = makePlan();
   const owners = [0, 1, 2].map(() => new Uint16Array(65_536)) as [Uint16Array, Uint16Array, Uint16Array];
   for (const owner of owners) for (const port of ports) owner[port] = OWNER_POOL;
-  return { ...plan, addresses: addresses.map((address) => ({ ...plan.addresses[0]!, address, owners })) };
+  return { ...plan, addresses: addresses.map((address) => withOwners({ ...plan.addresses[0]!, address }, owners)) };
 }
 
 /** A small random generator with a seed, for loops that are too long for fast-check (xorshift32). */

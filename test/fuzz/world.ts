@@ -6,7 +6,7 @@
  * A plan is a number: each bit turns one thing. So a reload is a bit that changes, and a whole run fits into a few numbers.
  */
 import { Filtering, Mapping, OWNER_HOST, OWNER_POOL, type Plan } from '../../src/contract/plan.js';
-import { A, B, C, GATEWAY, makePlan, OTHER, P, prefix, type RigOptions, SERVER } from '../datapath/rig.js';
+import { A, B, C, GATEWAY, makePlan, OTHER, P, prefix, type RigOptions, SERVER, withOwners } from '../datapath/rig.js';
 import { ip } from '../lib-packets.js';
 
 export const P2 = '203.0.113.11';
@@ -115,7 +115,7 @@ function changed(plan: Plan, number: number): Plan {
   const has = (bit: number) => (number & bit) !== 0;
   const shared = !has(PlanBit.NOT_SHARED);
   const [only] = plan.addresses;
-  const second = { ...only!, address: PUBLIC[1]!, icmpForward: 0, otherForward: 0, owners: poolOnly(plan) };
+  const second = withOwners({ ...only!, address: PUBLIC[1]!, icmpForward: 0, otherForward: 0 }, poolOnly(plan));
   return {
     ...plan,
     addresses: has(PlanBit.SECOND_ADDRESS) ? [only!, second] : plan.addresses,
