@@ -113,6 +113,8 @@ const UNPACKED = {
   nginx: { name: 'nginx', why: 'the tests judge a thousand connections with it' },
   wrk: { name: 'wrk', why: 'the tests judge a thousand connections with it' },
   vsftpd: { name: 'vsftpd', why: 'the tests judge the FTP helper with it' },
+  'wireguard-go': { name: 'wireguard-go', why: 'the tests judge site links with it' },
+  wg: { name: 'wireguard-tools', why: 'the tests configure site links with it' },
 };
 
 function unpacked() {

@@ -18,7 +18,7 @@ import { AllowedIps } from './allowed-ips.js';
 import type { Columns } from './columns.js';
 import { KEY_BYTES, REKEY_TIMEOUT, TAG_BYTES } from './constants.js';
 import { Load, MacChecker, type Randomness, SourceRates } from './cookie.js';
-import { clamp, publicKeyOf, wipe } from './crypto.js';
+import { clamp, publicKeyOf, sameBytes, wipe } from './crypto.js';
 import { clearOwn } from './endpoint.js';
 import { sendInitiation } from './handshakes.js';
 import { KeyRing } from './key-ring.js';
@@ -180,14 +180,19 @@ export class Device {
 
   /** Null: no key, nothing works. The key is copied. A peer with our own public key is removed: it would be ourselves. */
   setPrivateKey(secret: Uint8Array | null): void {
+    const copy = secret?.slice();
+    if (copy !== undefined) clamp(copy);
+    // `wg syncconf` repeats the key: sessions live on.
+    if (this.own !== null && copy !== undefined && sameBytes(copy, this.own.secret)) {
+      wipe(copy);
+      return;
+    }
     if (this.own !== null) wipe(this.own.secret);
     this.own = null;
     this.checker?.wipe();
     this.checker = null;
     for (const peer of this.peers) if (peer !== undefined) this.endSessions(peer);
-    if (secret === null) return;
-    const copy = secret.slice();
-    clamp(copy);
+    if (copy === undefined) return;
     this.own = { secret: copy, public: publicKeyOf(copy) };
     this.checker = new MacChecker(this.own.public, this.random);
     const self = this.peer(this.own.public);

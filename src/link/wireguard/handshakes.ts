@@ -24,11 +24,14 @@ import { Outcome } from './outcome.js';
 import { type Peer, Stat } from './peer.js';
 import { flushStaged, sendEmpty } from './send.js';
 
-/** 1: we begin. Nothing happens within REKEY_TIMEOUT of the last one, or without endpoint and keys. */
+/** 1: we begin. Nothing without endpoint and keys; within REKEY_TIMEOUT of the last one only the timer is set, so that what waits is not forgotten. */
 export function sendInitiation(device: Device, peer: Peer, now: number, retry = false): void {
   if (!retry) peer.timers.attempts = 0;
   if (!device.up || device.own === null || peer.shared === null || !peer.hasEndpoint) return;
-  if (now - peer.lastInitiationSent < REKEY_TIMEOUT) return;
+  if (now - peer.lastInitiationSent < REKEY_TIMEOUT) {
+    peer.timers.initiateLater(peer.lastInitiationSent, peer.renewJitter);
+    return;
+  }
   peer.lastInitiationSent = now;
   device.endHandshake(peer);
   const index = device.newIndex();

@@ -74,6 +74,11 @@ export class Timers {
     this.#set(Timer.RETRANSMIT, now + REKEY_TIMEOUT + jitter);
   }
 
+  /** An initiation is wanted, too soon after the last one (at `last`). */
+  initiateLater(last: number, jitter: number): void {
+    if (this.#at[Timer.RETRANSMIT] === NEVER) this.initiated(last, jitter);
+  }
+
   /** A session is there and both sides know it. */
   completed(): void {
     this.#at[Timer.RETRANSMIT] = NEVER;
