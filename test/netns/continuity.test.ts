@@ -1,16 +1,13 @@
 import assert from 'node:assert/strict';
-import { after, beforeEach, describe, test } from 'node:test';
+import { after, before, describe, test } from 'node:test';
 import { assertWorks, config, FORWARDS, INTERNET, LAN, P, pause, raise, type Stage } from './stage.js';
 
 describe('flows live on', () => {
-  const stages: Stage[] = [];
   let stage: Stage;
-  beforeEach(async () => {
-    await Promise.all(stages.splice(0).map((each) => each.lab.close()));
+  before(async () => {
     stage = await raise();
-    stages.push(stage);
   });
-  after(() => Promise.all(stages.map((each) => each.lab.close())));
+  after(() => stage?.lab.close());
 
   /** Connections of each kind; the returned function asks each whether it still works. */
   async function connections(): Promise<(text: string) => Promise<void>> {
