@@ -26,6 +26,14 @@ mutant(38, 'exclusions of a pool are not taken away', 'subtract(union(added), un
 inFile('src/control/owners.ts', 'control/compile');
 mutant(65, 'the router’s own listener is in the pool', 'tcp[listen.port] = OWNER_RESERVED', 'tcp[listen.port]!');
 
+inFile('src/control/address-room.ts', 'control/address-room');
+mutant(
+  2,
+  'addresses whose ports live take no room',
+  'planned.size + left.length <= MAX_ADDRESSES',
+  'planned.size <= MAX_ADDRESSES',
+);
+
 inFile('src/host/steer-programs.ts', 'host/steer-programs');
 mutant(34, 'answers to untranslated flows are dropped', 'destinationClause(closed)', 'destinationClause(lanSubnets)');
 mutant(66, 'the uplink’s wire may speak to a LAN', 'destinationClause(closed)]', ']');

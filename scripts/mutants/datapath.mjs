@@ -16,9 +16,7 @@ mutant(6, 'a flow lives on after its time', 'rows[row + Row.EXPIRES]! >= now', '
 
 inFile('src/datapath/admit.ts', 'datapath/nat', 'datapath/mapping');
 mutant(1, 'each destination has a mapping of its own', 'mappings.findInside(f.proto, f.src0, x, address);', '-1;');
-mutant(9, 'address-dependent filtering lets everybody in', '&& mappings.hasSentTo(mapping, f.src0)', '');
-mutant(9, 'port-dependent filtering asks for the address alone', 'filtering === Filtering.ADDRESS_DEPENDENT && ', '');
-mutant(9, 'full cone lets nobody in', '&& filtering !== Filtering.ENDPOINT_INDEPENDENT)', ')');
+mutant(10, 'a mapping that answers only hairpin flows lets nobody in', '&& mappings.keptUntil(mapping) < now)', ')');
 mutant(10, 'hairpin keeps the source', '  if (d.sourceNat) {', '  if (false) {');
 mutant(
   17,
@@ -105,6 +103,23 @@ mutant(33, 'closed flows stand in a forward’s way', '&& !reclaimOf(engine, d.r
 inFile('src/flow/rule-flows.ts', 'datapath/shortage');
 mutant(33, 'a forward makes any number of flows a second', '>= rate) return false;', '>= rate) return true;');
 mutant(33, 'rows that are yet to be counted are booked too', '|| row >= header[Header.COUNTED]!) return', ') return');
+inFile('src/datapath/keep.ts', 'datapath/mapping');
+mutant(
+  10,
+  'a mapping that answers only hairpin flows ends',
+  '  mappings.keep(mapping, until);',
+  '  mappings.keptUntil(mapping);',
+);
+inFile('src/datapath/reload.ts', 'datapath/mapping');
+mutant(9, 'mappings keep the filtering that they were made with', 'mappings.ruleOf(mapping) === before)', 'false)');
+mutant(
+  9,
+  'who was let in by the old filtering stays',
+  'if (mappings.letsIn(mapping, rows[at + Row.SRC0]!)) continue;',
+  'continue;',
+);
+inFile('src/datapath/rewrite.ts', 'datapath/nat');
+mutant(20, 'what is out of the window keeps a connection alive', 'if (segment.accepted ||', 'if (true ||');
 inFile('src/flow/row-search.ts', 'datapath/shortage');
 mutant(12, 'the youngest of the found goes first', 'found[i]! % ROWS', 'found[n - 1 - i]! % ROWS');
 inFile('src/flow/expiry.ts', 'datapath/shortage');

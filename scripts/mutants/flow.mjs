@@ -36,6 +36,12 @@ mutant(20, 'a FIN beyond the window closes', '((end - edge) | 0) > 1 ||', 'false
 mutant(20, 'a FIN of long ago closes', '|| ((end - t[yourAck]! + BEHIND', '|| (false && (end - t[yourAck]! + BEHIND');
 mutant(20, 'one side alone brings a reset connection back', '(spoken & both) === both ?', 'true ?');
 mutant(20, 'a reset connection never comes back', '(spoken & both) === both ?', 'false ?');
+mutant(
+  20,
+  'a RST that ends nothing counts as traffic',
+  'segment.accepted = refused || exact;',
+  'segment.accepted = true;',
+);
 inFile('src/flow/expiry.ts', 'flow/tcp-state', 'datapath/nat');
 mutant(6, 'UDP lives as long as a ping', 'timeouts.icmp : timeouts.udp', 'timeouts.icmp : timeouts.icmp');
 mutant(
@@ -100,6 +106,12 @@ mutant(
   'return proto === IPPROTO_TCP ? 0 : proto === IPPROTO_UDP ? 1 : 2;',
   'return 0;',
 );
+inFile('src/flow/mappings.ts', 'datapath/nat', 'datapath/mapping');
+mutant(9, 'address-dependent filtering lets everybody in', '&& this.hasSentTo(mapping, remote)', '');
+mutant(9, 'port-dependent filtering asks for the address alone', 'filtering === Filtering.ADDRESS_DEPENDENT && ', '');
+mutant(9, 'full cone lets nobody in', 'if (filtering === Filtering.ENDPOINT_INDEPENDENT) return true;', '');
+mutant(10, 'a kept mapping ends with its last flow', 'if (hold === 0 && kept < now)', 'if (hold === 0)');
+inFile('src/flow/mappings.ts', 'datapath/mapping', 'flow/mappings');
 mutant(
   9,
   'a remote that was spoken to is forgotten when a second one comes',

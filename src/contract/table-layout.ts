@@ -170,7 +170,7 @@ export const enum MappingRow {
   OUTSIDE = 2,
   /** x << 16 | p. */
   PORTS = 3,
-  /** protocol number | kind << 8 (MappingKind) | filtering << 12 | rule id << 16. */
+  /** protocol number | kind << 8 (MappingKind) | MAPPING_KEPT | filtering << 12 | rule id << 16. */
   META = 4,
   /** Flows in which the inside host has sent. 0 = held. */
   COUNT = 5,
@@ -182,6 +182,8 @@ export const enum MappingRow {
    */
   REMOTE = 7,
 }
+/** Bit of META: open and its own until EXPIRES, whether it has flows or not (its host answers hairpin flows through it). */
+export const MAPPING_KEPT = 1 << 11;
 export const enum MappingKind {
   ENDPOINT_INDEPENDENT = 0,
   /** A port that endpoint-dependent flows share; INSIDE and x are 0. */

@@ -26,6 +26,7 @@ import type { ChangeAnswer, Phase, ReloadAnswer } from '../contract/api.js';
 import { tableLayout } from '../contract/table-layout.js';
 import type { World } from '../contract/world.js';
 import { native } from '../native.js';
+import { addressesWithoutRoom } from './address-room.js';
 import { planDifference } from './answers.js';
 import { Refused } from './api.js';
 import { activeBlocks, nextBlockEnd } from './blocks.js';
@@ -304,7 +305,9 @@ export class Router {
   async #take(config: Config, adopt: Adopt): Promise<ReloadAnswer> {
     const world = this.#hold.readWorld();
     const next = compile(activeBlocks(config), world, this.#compiled);
-    if (next.fatal.length > 0) throw new Refused(422, `${config.file}: does not fit this host`, next.fatal);
+    const crowded = addressesWithoutRoom(config, next.plan.addresses, this.table?.countMappings().keys() ?? []);
+    const why = [...next.fatal, ...crowded];
+    if (why.length > 0) throw new Refused(422, `${config.file}: does not fit this host`, why);
     await adopt(config);
     this.#notes = laterChanges(this.config, config);
     const same = sameMeaning(this.config, config);

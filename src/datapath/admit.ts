@@ -243,13 +243,9 @@ function toPool(engine: Engine, index: number, now: number): number {
   if (mapping < 0 || mappings.isShared(mapping)) return Verdict.NO_MAPPING;
   // Without a flow of its own it is open only for whom a helper expects (help.ts).
   const expected = mappings.expects(mapping, f.src0, now);
-  if (mappings.isHeld(mapping) && !expected) return Verdict.NO_MAPPING;
-  const filtering = mappings.filteringOf(mapping);
+  if (mappings.isHeld(mapping) && !expected && mappings.keptUntil(mapping) < now) return Verdict.NO_MAPPING;
   // Filtering is against strangers outside; a LAN host could speak to the inside address as well.
-  if (!d.sourceNat && !expected && filtering !== Filtering.ENDPOINT_INDEPENDENT) {
-    const permitted = filtering === Filtering.ADDRESS_DEPENDENT && mappings.hasSentTo(mapping, f.src0);
-    if (!permitted) return Verdict.FILTERED;
-  }
+  if (!d.sourceNat && !expected && !mappings.letsIn(mapping, f.src0)) return Verdict.FILTERED;
   const inside = mappings.insideOf(mapping);
   const lan = policy.lanOf(inside);
   // A LAN that the kernel does not reach now: the packet would follow the default route out.

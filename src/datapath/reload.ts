@@ -22,6 +22,9 @@ export class Redecision {
   moved = 0;
   ended = 0;
   #row = 0;
+  /** Some mapping lets fewer in than before: a second walk looks for those that it would not let in now. */
+  #stricter = false;
+  #guest = 0;
 
   constructor(generation: number) {
     this.generation = generation;
@@ -32,11 +35,13 @@ export class Redecision {
     const { table } = engine;
     table.lock.acquire();
     const counted = table.ruleFlows.step(table.rows);
+    let done = false;
     const end = Math.min(this.#row + SLICE, table.header[Header.HIGH_WATER]!);
     for (; this.#row < end; this.#row++)
       if ((table.rows[this.#row * Words.ROW]! & 1) !== 0) this.#look(engine, this.#row, now);
+    if (this.#row >= table.header[Header.HIGH_WATER]!) done = counted && this.#guests(engine, now);
     table.lock.release();
-    return counted && this.#row >= table.header[Header.HIGH_WATER]!;
+    return done;
   }
 
   #look(engine: Engine, row: number, now: number): void {
@@ -64,7 +69,12 @@ export class Redecision {
     const rule = pool ? rows[at + Row.RULE]! & 0xffff : d.rule;
     const out0 = pool ? (engine.policy.lanOf(rows[at + Row.SRC1]!)?.out ?? 0) : d.out0;
     const word = rule | (out0 << 16) | (d.out1 << 24);
+    const mapping = rows[at + Row.MAPPING]! - 1;
     const before = rows[at + Row.RULE]! & 0xffff;
+    const { mappings } = engine.table;
+    // Who may come in is the mapping's affair. It was decided with this row's rule, or with another of its flows'.
+    if (d.action === Action.SNAT && mapping >= 0 && !mappings.isShared(mapping) && mappings.ruleOf(mapping) === before)
+      if (mappings.setRule(mapping, d.rule, d.filtering)) this.#stricter = true;
     if (before !== rule) {
       engine.table.ruleFlows.book(before, row, -1);
       engine.table.ruleFlows.book(rule, row, 1);
@@ -72,6 +82,24 @@ export class Redecision {
     if (word === rows[at + Row.RULE]) this.stayed++;
     else this.moved++;
     rows[at + Row.RULE] = word;
+  }
+
+  /** A slice of the second walk: ends what came in through a mapping that would not let it in now, and is not answered yet. */
+  #guests(engine: Engine, now: number): boolean {
+    const { rows, header, mappings } = engine.table;
+    if (!this.#stricter) return true;
+    const end = Math.min(this.#guest + SLICE, header[Header.HIGH_WATER]!);
+    for (; this.#guest < end; this.#guest++) {
+      const at = this.#guest * Words.ROW;
+      const mapping = rows[at + Row.MAPPING]! - 1;
+      const kind = rows[at + Row.KIND]!;
+      if ((rows[at]! & 1) === 0 || mapping < 0) continue;
+      if ((kind & (RowFlag.INBOUND | RowFlag.OUTBOUND)) !== RowFlag.INBOUND) continue;
+      if (mappings.letsIn(mapping, rows[at + Row.SRC0]!)) continue;
+      engine.table.remove(this.#guest, now, holdTime(kind & 0xff, engine.plan.timeouts));
+      this.ended++;
+    }
+    return this.#guest >= header[Header.HIGH_WATER]!;
   }
 }
 

@@ -10,7 +10,7 @@ import { Counter, RuleCounter, ruleBase } from '../contract/counters.js';
 import { Kind, Row, RowFlag, State, Words } from '../contract/table-layout.js';
 import { Verdict } from '../contract/verdict.js';
 import { lifetime } from '../flow/expiry.js';
-import { tcpUpdate } from '../flow/tcp-state.js';
+import { segment, tcpUpdate } from '../flow/tcp-state.js';
 import { adjust, adjustPartial, delta32, fold } from '../wire/checksum.js';
 import { Icmp, IcmpType, Unreachable } from '../wire/icmp.js';
 import { Fragment, IPPROTO, Ipv4 } from '../wire/ipv4.js';
@@ -19,6 +19,7 @@ import { Udp } from '../wire/udp.js';
 import type { Engine } from './engine.js';
 import { firstFragment, fragmentKey, laterFragment, repeatsFirst } from './fragment.js';
 import { acknowledge, announce } from './help.js';
+import { keepTarget } from './keep.js';
 import { Flag, segmentsOf, wireBytes } from './parse.js';
 import { replyError } from './reply.js';
 
@@ -99,6 +100,7 @@ function rewriteOne(engine: Engine, batch: Batch, i: number, now: number): numbe
   if (helped) acknowledge(engine, batch, i);
   const kind = nextKind(engine, batch, i, at, later);
   refresh(engine, at, side, kind, proto, flags, now);
+  if (side === 1 && (kind & (RowFlag.HAIRPIN | RowFlag.FORWARD)) === RowFlag.HAIRPIN) keepTarget(engine, at, kind, now);
   count(engine, at, side, kind, rule & 0xffff, batch.len[i]!);
 
   const l4 = batch.l4[i]!;
@@ -196,9 +198,8 @@ function refresh(
   const { rows } = engine.table;
   const { timeouts } = engine.plan;
   if (proto === IPPROTO.TCP) {
-    // An RST that ended nothing refreshes nothing.
-    const state = (kind >>> Kind.STATE_SHIFT) & Kind.STATE_MASK;
-    if (((flags >>> Flag.TCP_SHIFT) & TcpFlag.RST) === 0 || state === State.CLOSE)
+    // What its receiver would not take refreshes nothing. Of a later fragment it is not known.
+    if (segment.accepted || (flags & Flag.LATER_FRAGMENT) !== 0)
       rows[at + Row.EXPIRES] = now + lifetime(kind, timeouts);
     return;
   }

@@ -145,7 +145,7 @@ function toMapping(walk: Walk, engine: Engine, { src, dst, dport, proto }: Trace
     return false;
   }
   const inside = endpoint(mappings.insideOf(mapping), mappings.insidePort(mapping), proto);
-  if (mappings.isHeld(mapping)) {
+  if (mappings.isHeld(mapping) && mappings.keptUntil(mapping) < now) {
     walk.say(
       'mapping',
       `port ${dport} is ${mappings.isHeldAt(mapping, now) ? 'held for' : 'no longer open for'} ${inside}, which has no flow`,

@@ -16,9 +16,11 @@
  *
  * Everything here runs under the table's lock.
  */
+import { Filtering } from '../contract/plan.js';
 import {
   BUCKET,
   Header,
+  MAPPING_KEPT,
   MAX_EXPECTED,
   MappingKind,
   MappingRow,
@@ -332,8 +334,37 @@ export class Mappings {
     words[m + MappingRow.COUNT] = count;
     if (count > 0) return;
     words[m + MappingRow.REMOTE] = 0;
-    words[m + MappingRow.EXPIRES] = now + hold;
-    if (hold === 0) this.end(mapping);
+    const kept = this.keptUntil(mapping);
+    if (kept < now) words[m + MappingRow.META]! &= ~MAPPING_KEPT;
+    words[m + MappingRow.EXPIRES] = Math.max(now + hold, kept);
+    if (hold === 0 && kept < now) this.end(mapping);
+  }
+
+  /** Until when hairpin flows keep it, whether it has flows of its own or not; 0 = they do not. */
+  keptUntil(mapping: number): number {
+    const m = mapping * Words.MAPPING;
+    return (this.words[m + MappingRow.META]! & MAPPING_KEPT) !== 0 ? this.words[m + MappingRow.EXPIRES]! : 0;
+  }
+
+  keep(mapping: number, until: number): void {
+    const m = mapping * Words.MAPPING;
+    this.words[m + MappingRow.EXPIRES] = Math.max(this.keptUntil(mapping), until);
+    this.words[m + MappingRow.META]! |= MAPPING_KEPT;
+  }
+
+  /** Another plan has another rule for it. True when fewer may come in than before. */
+  setRule(mapping: number, rule: number, filtering: number): boolean {
+    const m = mapping * Words.MAPPING;
+    const stricter = filtering > this.filteringOf(mapping);
+    this.words[m + MappingRow.META] = (this.words[m + MappingRow.META]! & 0xfff) | (filtering << 12) | (rule << 16);
+    return stricter;
+  }
+
+  /** Does its filtering let a stranger in (RFC 4787 §5)? */
+  letsIn(mapping: number, remote: number): boolean {
+    const filtering = this.filteringOf(mapping);
+    if (filtering === Filtering.ENDPOINT_INDEPENDENT) return true;
+    return filtering === Filtering.ADDRESS_DEPENDENT && this.hasSentTo(mapping, remote);
   }
 
   /** Has the inside host sent to this remote address through the mapping (RFC 4787 §5)? */
@@ -353,7 +384,7 @@ export class Mappings {
       this.#header[Header.LIVE_EXPECTED]!++;
     }
     words[m + MappingRow.REMOTE] = remote;
-    words[m + MappingRow.EXPIRES] = until;
+    words[m + MappingRow.EXPIRES] = Math.max(until, this.keptUntil(mapping));
     return true;
   }
 

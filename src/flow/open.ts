@@ -158,7 +158,7 @@ function adoptMapping(table: FlowTable, mapping: number, held: boolean, now: num
   if (mappings.isShared(mapping)) {
     if (inside !== 0 || x !== 0) return false;
   } else {
-    if (((meta >>> 8) & 15) !== MappingKind.ENDPOINT_INDEPENDENT || inside === 0) return false;
+    if (((meta >>> 8) & 7) !== MappingKind.ENDPOINT_INDEPENDENT || inside === 0) return false;
     if (mappings.findInside(proto, inside, x, outside) >= 0) return false;
   }
   if (mappings.findOutside(proto, outside, p) >= 0) return false;

@@ -26,6 +26,9 @@ const FIN_FLAGS = RowFlag.FIN0 | RowFlag.FIN1 | RowFlag.FIN0_ACKED | RowFlag.FIN
 /** How far a retransmission may lie behind what the receiver has acknowledged and still be taken for the flow's own. */
 const BEHIND = 66_000;
 
+/** Of the segment that tcpUpdate has looked at last: would its receiver take it? What it would not, keeps no flow alive. */
+export const segment = { accepted: true };
+
 /** Row.KIND of a flow that begins with this segment's flags: SYN, or picked up in mid-stream. */
 export function tcpBirth(flags: number): number {
   const scales = (NO_SCALE << RowFlag.SCALE0_SHIFT) | (NO_SCALE << RowFlag.SCALE1_SHIFT);
@@ -55,6 +58,7 @@ export function tcpUpdate(
   payload: number,
   scale: number,
 ): number {
+  segment.accepted = false;
   let state = (kind >>> Kind.STATE_SHIFT) & Kind.STATE_MASK;
   const other = side ^ 1;
   const myEnd = at + Tcp.END0 + side;
@@ -85,6 +89,7 @@ export function tcpUpdate(
     } else if (payload > 0 && t[yourAck] === 0) {
       t[yourAck] = (seq + 1) | 0;
     }
+    segment.accepted = true;
     t[myEnd] = (seq + 1 + payload) | 0;
     setWindow(t, at, side, window);
     const shift = side === 0 ? RowFlag.SCALE0_SHIFT : RowFlag.SCALE1_SHIFT;
@@ -100,6 +105,7 @@ export function tcpUpdate(
     const refused = state === State.SYN_SENT && side === 1 && (flags & TcpFlag.ACK) !== 0 && ack === t[yourEnd];
     const known = t[yourAck] !== 0 || t[myEnd] !== 0;
     const exact = known && (seq === t[yourAck] || seq === t[myEnd]);
+    segment.accepted = refused || exact;
     return refused || exact ? withState(kind & ~FIN_FLAGS, State.CLOSE) : kind;
   }
 
@@ -112,6 +118,7 @@ export function tcpUpdate(
     if (((end - edge) | 0) > 1 || ((end - t[yourAck]! + BEHIND + scaled(65_535, yourScale, loose)) | 0) < 0)
       return kind;
   }
+  segment.accepted = true;
   if (t[myEnd] === 0 || ((end - t[myEnd]!) | 0) > 0) t[myEnd] = end;
   if ((flags & TcpFlag.ACK) !== 0) {
     // An ACK of what was never sent moves nothing; where nothing of the other side is known it is believed.

@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import { Filtering } from '../../src/contract/plan.js';
 import { Header, Row } from '../../src/contract/table-layout.js';
 import { Redecision } from '../../src/datapath/reload.js';
+import { checkTable } from '../flow/invariants.js';
 import { build, dissect, ip } from '../lib-packets.js';
 import { A, B, C, makePlan, OTHER, P, Rig, type RigOptions, SERVER } from './rig.js';
 
@@ -195,4 +196,58 @@ test('REQ-67 what comes for a claimed port is never handed to the kernel, which 
     assert.deepEqual(rig.pass(udp(SERVER, 5, P, 30_001)), []);
   }
   assert.equal(rig.verdicts().punt, undefined);
+});
+
+test('REQ-10 the target’s answers to a hairpin flow keep its mapping alive, open and its own', () => {
+  for (const make of [udp, tcp]) {
+    const rig = new Rig({ pool: [30_000, 30_001] });
+    const protocol = make === udp ? 'udp' : 'tcp';
+    rig.pass(make(A, 30_000, SERVER, 9));
+    const answer = (dst: string, dport: number, seq: number) =>
+      build({ proto: protocol, src: A, sport: 30_000, dst, dport, flags: 0x12, seq, ack: 1001 });
+    const visit = (seq = 1000) =>
+      only(rig.pass(build({ proto: protocol, src: B, sport: 30_001, dst: P, dport: 30_000, flags: 2, seq })));
+    for (let minute = 0; minute < 10; minute++) {
+      const inward = visit();
+      assert.deepEqual([inward.src, inward.dst, inward.dport], [P, A, 30_000]);
+      assert.equal(only(rig.pass(answer(P, inward.sport, 5000))).dst, B);
+      rig.advance(60);
+      checkTable(rig.engine.table);
+    }
+    // Nobody else got the port, and a newcomer inside is let in by it.
+    assert.equal(only(rig.pass(make(C, 30_000, SERVER, 9))).code, 13);
+    assert.equal(
+      only(rig.pass(build({ proto: protocol, src: B, sport: 30_001, dst: P, dport: 30_000, flags: 2 }))).dst,
+      A,
+    );
+    // Without answers it ends, hold included, like any other.
+    rig.advance(500);
+    rig.advance(200);
+    assert.equal(rig.engine.table.header[Header.LIVE_MAPPINGS], 0);
+    checkTable(rig.engine.table);
+  }
+});
+
+test('REQ-9, REQ-61 a reload that changes the filtering takes effect on mappings that live', () => {
+  const rig = new Rig();
+  const reload = (filtering: number, generation: number) => {
+    rig.engine.setPlan(makePlan({ nat: [{ filtering }] }, generation));
+    const redecision = new Redecision(generation);
+    while (!redecision.step(rig.engine, Math.floor(rig.now / 1000)));
+    return redecision;
+  };
+  const stranger = (port: number) => rig.pass(udp(OTHER, port, P, 30_001)).length;
+  reload(Filtering.ADDRESS_DEPENDENT, 2);
+  rig.pass(udp(A, 30_001, SERVER, 9));
+  assert.equal(stranger(1), 0);
+  reload(Filtering.ENDPOINT_INDEPENDENT, 3);
+  assert.equal(stranger(1), 1, 'opened');
+  assert.equal(stranger(2), 1);
+  rig.pass(udp(A, 30_001, OTHER, 2));
+  const { ended } = reload(Filtering.ADDRESS_AND_PORT_DEPENDENT, 4);
+  assert.equal(ended, 1, 'who was let in, and has had no answer');
+  assert.equal(stranger(1), 0, 'closed');
+  assert.equal(stranger(2), 1, 'A has answered this one');
+  assert.equal(only(rig.pass(udp(SERVER, 9, P, 30_001))).dst, A);
+  checkTable(rig.engine.table);
 });

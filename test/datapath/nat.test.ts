@@ -579,3 +579,18 @@ test('REQ-37 the translation log: off by default, mappings without destinations,
     [3, ...endpoint, ip(OTHER), 9, 0],
   ]);
 });
+
+test('REQ-20 an out-of-window segment or FIN keeps no connection alive', () => {
+  const rig = new Rig();
+  const out = only(rig.pass(tcp(A, 30_001, SERVER, 80)));
+  const back = (flags: number, seq: number) =>
+    rig.pass(tcp(SERVER, 80, P, out.sport, { flags, seq, ack: 1001, payload: Uint8Array.of(1) }));
+  rig.pass(tcp(SERVER, 80, P, out.sport, { flags: SYN | ACK, seq: 5000, ack: 1001 }));
+  rig.pass(tcp(A, 30_001, SERVER, 80, { flags: ACK, seq: 1001, ack: 5001 }));
+  for (let hour = 0; hour < 2; hour++) {
+    rig.advance(3600);
+    for (const flags of [ACK, ACK | 1]) assert.equal(back(flags, 0x7000_0000).length, 1, 'its receiver may judge it');
+  }
+  rig.advance(241);
+  assert.equal(rig.engine.table.header[Header.LIVE_FLOWS], 0);
+});

@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Kind, RowFlag, STATE_NAMES } from '../../src/contract/table-layout.js';
 import { lifetime } from '../../src/flow/expiry.js';
-import { tcpBirth, tcpUpdate } from '../../src/flow/tcp-state.js';
+import { segment, tcpBirth, tcpUpdate } from '../../src/flow/tcp-state.js';
 
 const S = 2;
 const A = 0x10;
@@ -328,4 +328,22 @@ test('the flow goes on after anything: random segments never break it, states st
       assert.equal(flow.kind & 0xff, 6);
     }
   }
+});
+
+test('REQ-20 what its receiver would not take does not count as traffic: data and FINs beyond the window, blind RSTs and SYNs', () => {
+  const flow = open([1, A, 901, 101, 'ESTABLISHED', { payload: 1000 }], [0, A, 101, 1901, 'ESTABLISHED']);
+  const accepted = (side: 0 | 1, flags: number, seq: number, ack: number, payload = 0) => {
+    flow.send(side, flags, seq, ack, { payload });
+    return segment.accepted;
+  };
+  assert.ok(accepted(1, A, 1901, 101, 100));
+  assert.ok(accepted(0, A, 101, 2001));
+  assert.ok(accepted(0, A, 100, 2001), 'a keepalive probe');
+  for (const flags of [A, F | A]) {
+    assert.ok(!accepted(1, flags, 2001 + 0x1000_0000, 101, 10));
+    assert.ok(!accepted(1, flags, 2001 - 0x1000_0000, 101, 10));
+  }
+  assert.ok(!accepted(1, R, 77, 101));
+  assert.ok(!accepted(1, S, 5, 0));
+  assert.ok(accepted(1, F | A, 2001, 101));
 });
