@@ -4,7 +4,7 @@
 // A transport message: type 4 and three zero bytes, receiver index, counter (64 bit; all little endian), ciphertext, tag of 16 bytes.
 // The nonce is 4 zero bytes and the counter. No additional data.
 //
-// Two cipher contexts a thread, one for each direction, whatever the number of keys: a key is 32 bytes in an array of JavaScript's,
+// Two cipher contexts a thread, one for each direction (and one for cookies), whatever the number of keys: a key is 32 bytes in an array of JavaScript's,
 // named by its slot, and is given to the context with each packet that has another key than the packet before. So a session costs no native
 // memory, and ending it means to overwrite the slot (and Forget, for the copy in the context).
 //
@@ -62,6 +62,7 @@ class Aead {
   ~Aead() {
     if (seal_ != nullptr) ssl_->ctx_free(seal_);
     if (open_ != nullptr) ssl_->ctx_free(open_);
+    if (stream_ != nullptr) ssl_->ctx_free(stream_);
   }
 
   // False when OpenSSL has no such cipher (a FIPS provider).
@@ -69,10 +70,12 @@ class Aead {
     ssl_ = ssl;
     seal_ = ssl->ctx_new();
     open_ = ssl->ctx_new();
+    stream_ = ssl->ctx_new();
     const void* cipher = ssl->chacha20_poly1305();
     static const uint8_t zero[kKeyBytes] = {};
-    return seal_ != nullptr && open_ != nullptr && cipher != nullptr &&
-           ssl->init(seal_, cipher, nullptr, zero, zero, 1) == 1 && ssl->init(open_, cipher, nullptr, zero, zero, 0) == 1;
+    const void* stream = ssl->chacha20();
+    return seal_ != nullptr && open_ != nullptr && stream_ != nullptr && cipher != nullptr && stream != nullptr &&
+           ssl->init(stream_, stream, nullptr, zero, zero, 1) == 1 && ssl->init(seal_, cipher, nullptr, zero, zero, 1) == 1 && ssl->init(open_, cipher, nullptr, zero, zero, 0) == 1;
   }
 
   // Overwrites the keys that the contexts hold.
@@ -80,6 +83,22 @@ class Aead {
     static const uint8_t zero[kKeyBytes] = {};
     ssl_->init(seal_, nullptr, nullptr, zero, zero, 1);
     ssl_->init(open_, nullptr, nullptr, zero, zero, 0);
+    ssl_->init(stream_, nullptr, nullptr, zero, zero, 1);
+  }
+
+  // HChaCha20 (draft-irtf-cfrg-xchacha, section 2.2): the ChaCha20 block without its last addition. OpenSSL adds the input words at the end, and
+  // those that matter here, constants and nonce, are known: they are subtracted again, and there is no cipher of our own.
+  bool HChaCha20(uint8_t out[kKeyBytes], const uint8_t* key, const uint8_t nonce[16]) {
+    static constexpr uint32_t kSigma[4] = {0x61707865, 0x3320646e, 0x79622d32, 0x6b206574};
+    uint8_t block[64] = {};
+    int part = 0;
+    if (ssl_->init(stream_, nullptr, nullptr, key, nonce, 1) != 1 || ssl_->update(stream_, block, &part, block, sizeof block) != 1) return false;
+    for (int i = 0; i < 4; i++) {
+      StoreWord(out + 4 * i, LoadWord(block + 4 * i) - kSigma[i]);
+      StoreWord(out + 16 + 4 * i, LoadWord(block + 48 + 4 * i) - LoadWord(nonce + 4 * i));
+    }
+    explicit_bzero(block, sizeof block);
+    return true;
   }
 
   // Encrypts `len` bytes in place; the tag goes behind them.
@@ -162,6 +181,7 @@ class Aead {
   const OpenSsl* ssl_ = nullptr;
   OpenSsl::Ctx* seal_ = nullptr;
   OpenSsl::Ctx* open_ = nullptr;
+  OpenSsl::Ctx* stream_ = nullptr;
 };
 
 constexpr int kX25519 = 1034;       // EVP_PKEY_X25519

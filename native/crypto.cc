@@ -124,6 +124,20 @@ static napi_value AeadCall(napi_env env, napi_callback_info info) {
   return Boolean(env, good);
 }
 
+// hchacha20(out, key, nonce of 16 bytes)
+static napi_value HChaCha20Call(napi_env env, napi_callback_info info) {
+  napi_value args[3];
+  size_t count = 3;
+  void* data = nullptr;
+  Bytes out, key, nonce;
+  if (napi_get_cb_info(env, info, &count, args, nullptr, &data) != napi_ok || !Take(env, args[0], &out) ||
+      !Take(env, args[1], &key) || !Take(env, args[2], &nonce) || out.size != kKeyBytes || key.size != kKeyBytes ||
+      nonce.size != 16 || !static_cast<Crypto*>(data)->ready) {
+    return Refuse(env, "hchacha20(out: 32 bytes, key: 32 bytes, nonce: 16 bytes)");
+  }
+  return Boolean(env, static_cast<Crypto*>(data)->aead.HChaCha20(out.data, key.data, nonce.data));
+}
+
 static napi_value ForgetCall(napi_env env, napi_callback_info info) {
   void* data = nullptr;
   size_t count = 0;
@@ -213,6 +227,7 @@ void ExportCrypto(Napi::Env env, Napi::Object exports) {
   ExportRaw(env, exports, "x25519", X25519Call, crypto);
   ExportRaw(env, exports, "aeadSeal", AeadCall<true>, crypto);
   ExportRaw(env, exports, "aeadOpen", AeadCall<false>, crypto);
+  ExportRaw(env, exports, "hchacha20", HChaCha20Call, crypto);
   ExportRaw(env, exports, "aeadForget", ForgetCall, crypto);
   ExportRaw(env, exports, "aeadSealBatch", BatchCall<true>, crypto);
   ExportRaw(env, exports, "aeadOpenBatch", BatchCall<false>, crypto);

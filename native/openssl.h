@@ -22,8 +22,9 @@ struct OpenSsl {
   using Key = void;
   using KeyCtx = void;
 
-  // ChaCha20-Poly1305 (EVP_CIPHER).
+  // ChaCha20-Poly1305, and ChaCha20 alone (EVP_CIPHER).
   const void* (*chacha20_poly1305)() = nullptr;
+  const void* (*chacha20)() = nullptr;
   Ctx* (*ctx_new)() = nullptr;
   void (*ctx_free)(Ctx*) = nullptr;
   int (*ctx_ctrl)(Ctx*, int, int, void*) = nullptr;
@@ -55,6 +56,7 @@ struct OpenSsl {
       into = reinterpret_cast<std::remove_reference_t<decltype(into)>>(symbol);
     };
     find(chacha20_poly1305, "EVP_chacha20_poly1305");
+    find(chacha20, "EVP_chacha20");
     find(ctx_new, "EVP_CIPHER_CTX_new");
     find(ctx_free, "EVP_CIPHER_CTX_free");
     find(ctx_ctrl, "EVP_CIPHER_CTX_ctrl");

@@ -133,6 +133,8 @@ export interface Native {
     len: number,
     ad: Uint8Array | null,
   ): boolean;
+  /** HChaCha20 of a nonce of 16 bytes; false: it failed. */
+  hchacha20(out: Uint8Array, key: Uint8Array, nonce: Uint8Array): boolean;
   /** Overwrites the copies of the last keys that the cipher contexts of this thread hold. */
   aeadForget(): void;
   /** Makes the columns of link/wireguard/columns.ts known (keeps references); ids belong to the thread. */

@@ -11,12 +11,14 @@
  */
 import { COOKIE_LIFE, COOKIE_REPLY_BYTES, KEY_BYTES } from './constants.js';
 import { hash, mac, sameBytes, wipe, xopen, xseal } from './crypto.js';
-import { Ep, remoteBytes } from './endpoint.js';
-import { CookieReply, MAC_BYTES, Message, mac1Offset, viewOf } from './messages.js';
+import { Ep, REMOTE_BYTES, remoteBytes } from './endpoint.js';
+import { CookieReply, MAC_BYTES, Message, mac1Offset } from './messages.js';
 
 const MAC1_LABEL = new TextEncoder().encode('mac1----');
 const COOKIE_LABEL = new TextEncoder().encode('cookie--');
 const NONCE_BYTES = 24;
+/** Random bytes are fetched for so many replies at once: a call for each would be half of a reply's price. */
+const NONCES = 64;
 
 export type Randomness = (bytes: Uint8Array) => void;
 
@@ -28,6 +30,10 @@ export class MacChecker {
   readonly #secret = new Uint8Array(KEY_BYTES);
   #secretMade = Number.NEGATIVE_INFINITY;
   readonly #scratch = new Uint8Array(MAC_BYTES);
+  readonly #cookie = new Uint8Array(MAC_BYTES);
+  readonly #remote = new Uint8Array(REMOTE_BYTES);
+  readonly #nonces = new Uint8Array(NONCES * NONCE_BYTES);
+  #nonce = NONCES;
 
   constructor(
     ownPublic: Uint8Array,
@@ -67,11 +73,14 @@ export class MacChecker {
       this.#secretMade = now;
     }
     const message = new Uint8Array(COOKIE_REPLY_BYTES);
-    const view = viewOf(message);
-    view.setUint32(0, Message.COOKIE_REPLY, true);
-    view.setInt32(CookieReply.RECEIVER, receiver, true);
-    const nonce = message.subarray(CookieReply.NONCE, CookieReply.NONCE + NONCE_BYTES);
-    this.random(nonce);
+    message[0] = Message.COOKIE_REPLY;
+    for (let i = 0; i < 4; i++) message[CookieReply.RECEIVER + i] = receiver >>> (8 * i);
+    if (this.#nonce === NONCES) {
+      this.random(this.#nonces);
+      this.#nonce = 0;
+    }
+    const nonce = this.#nonces.subarray(this.#nonce * NONCE_BYTES, ++this.#nonce * NONCE_BYTES);
+    message.set(nonce, CookieReply.NONCE);
     message.set(this.#cookieFor(endpoint, epOff), CookieReply.COOKIE);
     const at = off + mac1Offset(len);
     const mac1 = bytes.subarray(at, at + MAC_BYTES);
@@ -85,10 +94,9 @@ export class MacChecker {
   }
 
   #cookieFor(endpoint: Int32Array, epOff: number): Uint8Array {
-    const cookie = new Uint8Array(MAC_BYTES);
-    const who = remoteBytes(endpoint, epOff);
-    mac(cookie, this.#secret, who, 0, who.length);
-    return cookie;
+    const length = remoteBytes(endpoint, epOff, this.#remote);
+    mac(this.#cookie, this.#secret, this.#remote, 0, length);
+    return this.#cookie;
   }
 
   #matches(bytes: Uint8Array, at: number): boolean {

@@ -26,6 +26,8 @@ export interface Crypto {
   seal(key: Uint8Array, nonce: Uint8Array, bytes: Uint8Array, off: number, len: number, ad: Uint8Array | null): void;
   /** False: forged, and the bytes are rubbish. */
   open(key: Uint8Array, nonce: Uint8Array, bytes: Uint8Array, off: number, len: number, ad: Uint8Array | null): boolean;
+  /** HChaCha20 (draft-irtf-cfrg-xchacha) of a nonce of 16 bytes. */
+  hchacha20(key: Uint8Array, nonce: Uint8Array): Uint8Array;
   /** Columns 0…n, see columns.ts. Both return how many succeeded. */
   sealBatch(columns: Columns, n: number, keys: Uint8Array): number;
   openBatch(columns: Columns, n: number, keys: Uint8Array): number;
@@ -46,6 +48,11 @@ const nativeCrypto: Crypto = {
     if (!native.aeadSeal(key, nonce, bytes, off, len, ad)) throw new Error('ChaCha20-Poly1305 failed');
   },
   open: native.aeadOpen,
+  hchacha20(key, nonce) {
+    const out = new Uint8Array(KEY_BYTES);
+    if (!native.hchacha20(out, key, nonce)) throw new Error('ChaCha20 failed');
+    return out;
+  },
   sealBatch: (columns, n, keys) => native.aeadSealBatch(columns.id, n, keys),
   openBatch: (columns, n, keys) => native.aeadOpenBatch(columns.id, n, keys),
   forget: native.aeadForget,
@@ -65,6 +72,9 @@ function secretKey(raw: Uint8Array): KeyObject {
     der.fill(0);
   }
 }
+
+/** "expand 32-byte k", the constants of ChaCha20. */
+const SIGMA = [0x61707865, 0x3320646e, 0x79622d32, 0x6b206574] as const;
 
 const CIPHER = 'chacha20-poly1305';
 const TAG = { authTagLength: TAG_BYTES };
@@ -106,6 +116,20 @@ export const slowCrypto: Crypto = {
     }
     bytes.set(text, off);
     return true;
+  },
+  hchacha20(key, nonce) {
+    // The block function adds its input at the end; what matters of it, constants and nonce, is known and subtracted again.
+    const block = createCipheriv('chacha20', key, nonce).update(new Uint8Array(BLOCK_BYTES));
+    const from = new DataView(block.buffer, block.byteOffset, BLOCK_BYTES);
+    const input = new DataView(nonce.buffer, nonce.byteOffset, 16);
+    const out = new Uint8Array(KEY_BYTES);
+    const to = new DataView(out.buffer);
+    for (let i = 0; i < 4; i++) {
+      to.setInt32(4 * i, from.getInt32(4 * i, true) - SIGMA[i]!, true);
+      to.setInt32(16 + 4 * i, from.getInt32(48 + 4 * i, true) - input.getInt32(4 * i, true), true);
+    }
+    block.fill(0);
+    return out;
   },
   sealBatch(c, n, keys) {
     let sealed = 0;
@@ -226,30 +250,9 @@ export function kdf(n: number, chain: Uint8Array, input: Uint8Array = EMPTY): Ui
 
 // -- XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha), for cookie replies --
 
-/** "expand 32-byte k" */
-const SIGMA = [0x61707865, 0x3320646e, 0x79622d32, 0x6b206574] as const;
-
-/**
- * HChaCha20: the ChaCha20 block without its last addition. OpenSSL's block function adds the input words at the end, and those that matter here
- * (constants and nonce) are known, so they are subtracted again: no cipher of our own.
- */
-export function hchacha20(key: Uint8Array, nonce: Uint8Array): Uint8Array {
-  const block = createCipheriv('chacha20', key, nonce.subarray(0, 16)).update(new Uint8Array(BLOCK_BYTES));
-  const from = new DataView(block.buffer, block.byteOffset, BLOCK_BYTES);
-  const input = new DataView(nonce.buffer, nonce.byteOffset, 16);
-  const out = new Uint8Array(KEY_BYTES);
-  const to = new DataView(out.buffer);
-  for (let i = 0; i < 4; i++) {
-    to.setInt32(4 * i, from.getInt32(4 * i, true) - SIGMA[i]!, true);
-    to.setInt32(16 + 4 * i, from.getInt32(48 + 4 * i, true) - input.getInt32(4 * i, true), true);
-  }
-  block.fill(0);
-  return out;
-}
-
 /** In place, with a nonce of 24 bytes; the tag goes behind. */
 export function xseal(key: Uint8Array, nonce: Uint8Array, bytes: Uint8Array, off: number, len: number, ad: Uint8Array) {
-  const subkey = hchacha20(key, nonce);
+  const subkey = crypto.hchacha20(key, nonce.subarray(0, 16));
   crypto.seal(subkey, xnonce(nonce), bytes, off, len, ad);
   wipe(subkey);
 }
@@ -263,16 +266,17 @@ export function xopen(
   len: number,
   ad: Uint8Array,
 ): boolean {
-  const subkey = hchacha20(key, nonce);
+  const subkey = crypto.hchacha20(key, nonce.subarray(0, 16));
   const good = crypto.open(subkey, xnonce(nonce), bytes, off, len, ad);
   wipe(subkey);
   return good;
 }
 
+const xnonceBytes = new Uint8Array(NONCE_BYTES);
+
 function xnonce(nonce: Uint8Array): Uint8Array {
-  const out = new Uint8Array(NONCE_BYTES);
-  out.set(nonce.subarray(16, 24), 4);
-  return out;
+  for (let i = 0; i < 8; i++) xnonceBytes[4 + i] = nonce[16 + i]!;
+  return xnonceBytes;
 }
 
 // -- secrets --

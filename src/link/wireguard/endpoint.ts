@@ -41,14 +41,23 @@ export function clearOwn(endpoint: Int32Array): void {
   endpoint.fill(0, Ep.OWN_INTERFACE);
 }
 
-/** Bytes of address and port, for the cookie's MAC: 4 or 16, then 2. */
-export function remoteBytes(endpoint: Int32Array, off: number): Uint8Array {
+/** Longest of remoteBytes. */
+export const REMOTE_BYTES = 18;
+
+/** Writes address and port, for the cookie's MAC: 4 or 16 bytes, then 2. Returns how many. */
+export function remoteBytes(endpoint: Int32Array, off: number, out: Uint8Array): number {
   const words = endpoint[off + Ep.FAMILY] === 6 ? 4 : 1;
-  const out = new Uint8Array(4 * words + 2);
-  const view = new DataView(out.buffer);
-  for (let i = 0; i < words; i++) view.setInt32(4 * i, endpoint[off + Ep.ADDRESS + i]!);
-  view.setUint16(4 * words, endpoint[off + Ep.PORT]!);
-  return out;
+  let at = 0;
+  for (let i = 0; i < words; i++) {
+    const word = endpoint[off + Ep.ADDRESS + i]!;
+    out[at++] = word >>> 24;
+    out[at++] = word >>> 16;
+    out[at++] = word >>> 8;
+    out[at++] = word;
+  }
+  out[at++] = endpoint[off + Ep.PORT]! >>> 8;
+  out[at++] = endpoint[off + Ep.PORT]!;
+  return at;
 }
 
 /** Writes the words of `address` (either family) to `words` from `off` on; returns 4, 6, or 0 when it is neither. */

@@ -8,7 +8,6 @@ import {
   type Crypto,
   crypto,
   hash,
-  hchacha20,
   hmac,
   kdf,
   mac,
@@ -266,10 +265,13 @@ test("BLAKE2s, HMAC and HKDF equal OpenSSL's, through node:crypto", () => {
 
 test('HChaCha20 and XChaCha20-Poly1305 of draft-irtf-cfrg-xchacha', () => {
   const key = hex('000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f');
-  assert.equal(
-    text(hchacha20(key, hex('000000090000004a0000000031415927'))),
-    '82413b4227b27bfed30e42508a877d73a0f9e4d58a74a853c12ec41326d3ecdc',
-  );
+  for (const way of [crypto, slowCrypto]) {
+    assert.equal(
+      text(way.hchacha20(key, hex('000000090000004a0000000031415927'))),
+      '82413b4227b27bfed30e42508a877d73a0f9e4d58a74a853c12ec41326d3ecdc',
+      way.name,
+    );
+  }
   const long = hex('808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9f');
   const nonce = hex('404142434445464748494a4b4c4d4e4f5051525354555657');
   const ad = hex('50515253c0c1c2c3c4c5c6c7');
@@ -312,6 +314,7 @@ test('lengths that the addon must not believe are refused', () => {
     () => native.blake2s(new Uint8Array(0), null, bytes, 0, 4),
     () => native.blake2s(new Uint8Array(16), new Uint8Array(33), bytes, 0, 4),
     () => native.blake2s(new Uint8Array(16), null, bytes, 1, 64),
+    () => native.hchacha20(key, key, key),
     () => native.x25519(new Uint8Array(31), key, null),
     () => native.x25519(new Uint8Array(32), key, new Uint8Array(0)),
   ];
@@ -349,7 +352,16 @@ test('public keys and shared secret of RFC 7748, section 6.1', () => {
 });
 
 /** Only so that both ways keep the same shape. */
-const shape: readonly (keyof Crypto)[] = ['name', 'x25519', 'seal', 'open', 'sealBatch', 'openBatch', 'forget'];
+const shape: readonly (keyof Crypto)[] = [
+  'name',
+  'x25519',
+  'seal',
+  'open',
+  'hchacha20',
+  'sealBatch',
+  'openBatch',
+  'forget',
+];
 test('both ways have the same calls', () => {
   for (const name of shape) assert.equal(typeof crypto[name], typeof slowCrypto[name]);
 });
