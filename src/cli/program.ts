@@ -255,7 +255,9 @@ async function main(argv: readonly string[]): Promise<void> {
     .showHelpAfterError('(tungate --help lists the verbs)')
     .addHelpText('after', '\nExit codes: 0 ok, 1 failed, 2 usage or config, 3 daemon not running, 77 no privilege.');
   const completing = argv[2] === 'completion' || argv[2] === 'complete';
-  for (const verb of VERBS) if (verb.load || !completing) addVerb(program, verb);
+  const asked = VERBS.find(({ name }) => name === argv[2]);
+  // One is soon made; all of them take a while, which `up` does not have.
+  for (const verb of asked && !completing ? [asked] : VERBS) if (verb.load || !completing) addVerb(program, verb);
   if (completing) {
     // Costly, and of use to shells only. Its `complete` asks for what the table above says.
     const { default: tab } = await import('@bomb.sh/tab/commander');

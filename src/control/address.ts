@@ -6,6 +6,9 @@
  */
 import { Address4 } from 'ip-address';
 import type { Prefix } from '../contract/plan.js';
+import { formatAddress } from './dotted.js';
+
+export { formatAddress } from './dotted.js';
 
 /** A text that is not what it should be; `message` says what is wrong and what is allowed. */
 export class TextError extends Error {}
@@ -30,10 +33,6 @@ export function parseAddress(text: string): number {
     throw new TextError(`"${text}" is not an IPv4 address; write one like 192.0.2.10`);
   }
   return value;
-}
-
-export function formatAddress(address: number): string {
-  return `${address >>> 24}.${(address >>> 16) & 255}.${(address >>> 8) & 255}.${address & 255}`;
 }
 
 /** Network mask of a prefix length, as int32. */

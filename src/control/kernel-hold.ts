@@ -10,10 +10,10 @@ import type { Steering } from '../contract/steering.js';
 import type { World } from '../contract/world.js';
 import {
   applySteering,
+  closeSteering,
   Journal,
   Netlink,
   readWorld,
-  removeSteering,
   reservePorts,
   type SteeringWatch,
   setTunAddresses,
@@ -26,8 +26,8 @@ import {
   watchWorld,
 } from '../host/index.js';
 import { native } from '../native.js';
-import { formatAddress } from './address.js';
 import type { Compiled } from './compiled.js';
+import { formatAddress } from './dotted.js';
 import type { Log } from './early-log.js';
 
 /** What is wanted of the kernel: a part of what compile gives back. */
@@ -135,7 +135,7 @@ export class KernelHold {
   /** Nothing is handed to the engine any more. Each step by itself: what fails here is tried once more by `undo`. */
   release(): void {
     this.#attempt(() => this.#tun && setTunAddresses(this.#nl, this.#tun, [], this.#journal));
-    this.#attempt(() => removeSteering(this.#nl, this.#journal));
+    this.#attempt(() => closeSteering(this.#nl, this.#journal));
   }
 
   #attempt(act: () => unknown): void {

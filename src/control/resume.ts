@@ -12,7 +12,7 @@
  * that is refused (a config that no longer fits the host): the workers end, and everything is as the last run left it.
  */
 import { createHash } from 'node:crypto';
-import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { deserialize, serialize } from 'node:v8';
 import type { Worker } from 'node:worker_threads';
 import type { Plan } from '../contract/plan.js';
@@ -27,7 +27,8 @@ import { WorkerSet } from './workers.js';
 
 /** What is written down of a plan that is in force. */
 export interface PlanRecord {
-  readonly version: string;
+  /** Which build of this program. */
+  readonly program: string;
   readonly config: string;
   readonly digest: string;
   readonly tun: string;
@@ -37,6 +38,11 @@ export interface PlanRecord {
   readonly plan: Plan;
 }
 
+/** Plans of another build may have another shape. */
+function thisProgram(): string {
+  return `${packageVersion()} ${statSync(new URL(import.meta.url)).mtimeMs}`;
+}
+
 const SHA_BYTES = 32;
 const sha = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest();
 
@@ -44,10 +50,10 @@ const sha = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest();
 export function writePlan(
   { plan: file, temporary }: RuntimePaths,
   config: string,
-  record: Omit<PlanRecord, 'version' | 'config' | 'digest'>,
+  record: Omit<PlanRecord, 'program' | 'config' | 'digest'>,
 ): void {
   const digest = configDigest(config, temporary);
-  const bytes = serialize({ version: packageVersion(), config, digest, ...record } satisfies PlanRecord);
+  const bytes = serialize({ program: thisProgram(), config, digest, ...record } satisfies PlanRecord);
   const draft = `${file}.new`;
   try {
     writeFileSync(draft, Buffer.concat([sha(bytes), bytes]), { mode: 0o640 });
@@ -71,7 +77,7 @@ function readPlan({ plan: file, temporary, memory }: RuntimePaths, config: strin
     if (!sha(bytes).equals(content.subarray(0, SHA_BYTES))) return null;
     const record = deserialize(bytes) as PlanRecord;
     const fits =
-      record.version === packageVersion() &&
+      record.program === thisProgram() &&
       record.config === config &&
       record.digest === configDigest(config, temporary) &&
       record.plan.generation === readMemory(memory)?.generation; // its numbers are those that the rows carry

@@ -1,6 +1,6 @@
 /** The translation log's lines: one for each mapping or flow that began or ended. */
 import { EVENT_WORDS, Translation, TranslationEvent } from '../contract/translation.js';
-import { formatAddress } from './address.js';
+import { formatAddress } from './dotted.js';
 import type { Log } from './early-log.js';
 
 const WORDS: Readonly<Record<number, string>> = {
@@ -8,6 +8,8 @@ const WORDS: Readonly<Record<number, string>> = {
   [TranslationEvent.MAPPING_ENDS]: 'mapping ends',
   [TranslationEvent.FLOW_BEGINS]: 'flow begins',
   [TranslationEvent.FLOW_ENDS]: 'flow ends',
+  [TranslationEvent.BLOCK_BEGINS]: 'port block begins',
+  [TranslationEvent.BLOCK_ENDS]: 'port block ends',
 };
 const PROTOCOLS: Readonly<Record<number, string>> = { 1: 'icmp', 6: 'tcp', 17: 'udp' };
 
@@ -25,11 +27,14 @@ export function translationLines(events: Int32Array): TranslationLine[] {
   for (let at = 0; at < events.length; at += EVENT_WORDS) {
     const ports = events[at + Translation.PORTS]!;
     const remote = events[at + Translation.REMOTE]!;
+    const kind = events[at + Translation.EVENT]!;
+    const isBlock = kind === TranslationEvent.BLOCK_BEGINS || kind === TranslationEvent.BLOCK_ENDS;
+    const [inside, outside] = [events[at + Translation.INSIDE]!, events[at + Translation.OUTSIDE]!].map(formatAddress);
     lines.push({
       event: WORDS[events[at + Translation.EVENT]!] ?? 'event',
       proto: PROTOCOLS[events[at + Translation.PROTO]!] ?? String(events[at + Translation.PROTO]),
-      inside: `${formatAddress(events[at + Translation.INSIDE]!)}:${ports >>> 16}`,
-      outside: `${formatAddress(events[at + Translation.OUTSIDE]!)}:${ports & 0xffff}`,
+      inside: isBlock ? inside! : `${inside}:${ports >>> 16}`,
+      outside: isBlock ? `${outside}:${ports >>> 16}-${ports & 0xffff}` : `${outside}:${ports & 0xffff}`,
       ...(remote === 0 ? {} : { remote: `${formatAddress(remote)}:${events[at + Translation.REMOTE_PORT]}` }),
     });
   }

@@ -3,8 +3,10 @@
  * loses those with its table), new flows work, and nothing of the LAN is seen outside meanwhile.
  */
 import assert from 'node:assert/strict';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { Capture, INTERNET, P, pause, raise, type Stage } from './stage.js';
+import { assertWorks, Capture, INTERNET, P, pause, raise, type Stage } from './stage.js';
 import { type Heard, Ticker } from './ticker.js';
 
 /** Generous: the figures are printed; time limits in tests only stop a hang. */
@@ -92,5 +94,96 @@ describe('restart', () => {
     assert.equal(code, 2, stderr);
     assert.equal(old.code, undefined);
     assert.equal((await stage.one.askTcp({ to: P, port: 10_007 })).host, 'client-a');
+  });
+
+  // ---- Going on before the config is read (control/resume.ts).
+
+  const RESUME = new URL('../../src/control/resume.js', import.meta.url).href;
+  /** As `up` begins, and nothing of what follows there. */
+  const FIRST_PART = `(async () => {
+    const { resume, letGo } = await import('${RESUME}');
+    const { parkWorker } = await import('${new URL('park.js', RESUME)}');
+    const { runtimePaths } = await import('${new URL('runtime-dir.js', RESUME)}');
+    const [dir, config] = process.argv.slice(1);
+    const parked = parkWorker();
+    const resumed = resume(runtimePaths(dir), config, parked, () => []);
+    if (resumed === null) { console.log('nothing to go on with'); process.exit(); }
+    await resumed.started;
+    console.log('packets flow');
+    process.once('SIGTERM', async () => { await letGo(resumed); resumed.release(); process.exit(0); });
+    setInterval(() => {}, 1000);
+  })()`;
+  const firstPart = ({ router, daemon }: Stage) =>
+    router.ns.spawn([process.execPath, '-e', FIRST_PART, daemon.runtimeDir, daemon.configFile]);
+  /** What the last run left is still there: its TUN, and filters that lead to it. */
+  const isLeft = async ({ router }: Stage) =>
+    /tungate0/.test(await router.ns.must(['ip', 'link'])) &&
+    /mirred/.test(await router.ns.must(['tc', 'filter', 'show', 'dev', 'vmbr1', 'ingress']));
+
+  test('after a crash packets flow by the plan that was in force, before a config is read', async () => {
+    const { a, one, daemon } = stage;
+    const open = await a.connect({ to: INTERNET.one, port: 7 });
+    await open.say('before');
+    await daemon.kill();
+    const part = firstPart(stage);
+    await part.waitFor(/packets flow/);
+    assert.equal((await open.say('meanwhile', 10)).text, 'meanwhile');
+    assert.equal((await one.askTcp({ to: P, port: 10_007 })).host, 'client-a');
+    assert.equal(await part.stop('SIGTERM'), 0);
+    assert.ok(await isLeft(stage));
+    await daemon.up();
+    assert.equal((await open.say('after', 10)).text, 'after');
+  });
+
+  test('a plan that is damaged, or of another config, is not gone on with; the start takes the ordinary way', async () => {
+    const { daemon } = stage;
+    const plan = join(daemon.runtimeDir, 'default', 'plan');
+    await daemon.kill();
+    const [whole, text] = [readFileSync(plan), readFileSync(daemon.configFile, 'utf8')];
+    const refused = async (what: string) => {
+      const part = firstPart(stage);
+      assert.equal(await part.ended, 0, what);
+      assert.match(part.stdout, /nothing to go on with/, what);
+    };
+    for (const at of [0, 40, whole.length >> 1, whole.length - 1]) {
+      const damaged = Buffer.from(whole);
+      damaged[at]! ^= 1;
+      writeFileSync(plan, damaged);
+      await refused(`byte ${at}`);
+    }
+    writeFileSync(plan, whole.subarray(0, 1000));
+    await refused('cut');
+    writeFileSync(plan, whole);
+    daemon.configure(`${text}# another word\n`);
+    await refused('another config');
+    await daemon.up();
+    await assertWorks(stage);
+  });
+
+  test('refused after it went on: everything is as the crash left it, and a config that fits goes on with it', async () => {
+    const { a, router, daemon } = stage;
+    const open = await a.connect({ to: INTERNET.one, port: 7 });
+    await open.say('before');
+    const text = readFileSync(daemon.configFile, 'utf8');
+    await daemon.kill();
+    daemon.configure('lans: 7\n');
+    daemon.launch();
+    assert.equal(await daemon.process.ended, 2, 'a config that is wrong');
+    assert.ok(await isLeft(stage));
+    daemon.configure(text);
+    router.ns.ip('addr add 172.22.161.200/28 dev vmbr0');
+    daemon.launch();
+    assert.equal(await daemon.process.ended, 2, 'a host that the config does not fit any more');
+    assert.match(daemon.process.stderr, /overlaps/);
+    assert.ok(await isLeft(stage));
+    router.ns.ip('addr del 172.22.161.200/28 dev vmbr0');
+    await daemon.up();
+    assert.equal((await open.say('after', 20)).text, 'after');
+  });
+
+  test('a plain stop leaves no plan behind', async () => {
+    assert.equal(await stage.daemon.stop(), 0);
+    assert.equal(existsSync(join(stage.daemon.runtimeDir, 'default')), false);
+    await stage.daemon.up();
   });
 });
