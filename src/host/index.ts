@@ -7,7 +7,7 @@ export type { Check, PreflightInput } from './check.js';
 export { type Change, Journal, type UndoReport } from './journal.js';
 export { KernelError, Netlink } from './netlink.js';
 export { reservePorts } from './reserve.js';
-export { applySteering, removeSteering, type SteeringReport, verifySteering } from './steer.js';
+export { applySteering, closeSteering, type SteeringReport, verifySteering } from './steer.js';
 export { type SteeringWatch, watchSteering } from './steer-watch.js';
 export { setTunAddresses, setupTun, type Tun, type TunOptions, tunTrouble, verifyTun } from './tun.js';
 export { readWorld, type WorldWatch, watchWorld } from './world.js';

@@ -31,8 +31,9 @@ import {
   writeFileSync,
   writeSync,
 } from 'node:fs';
+import { forgetUnresolved } from './neighbour.js';
 import { Netlink } from './netlink.js';
-import { type Undone, undoChange } from './undo.js';
+import { lanIndexes, type Undone, undoChange } from './undo.js';
 
 export type Change =
   /** `path` below /proc/sys. With `interface` and `index`: valid for this very device only. */
@@ -155,6 +156,7 @@ export class Journal {
     const report = { undone: [] as string[], gone: [] as string[], left: [] as string[], failed: [] as string[] };
     const socket = nl ?? new Netlink();
     try {
+      this.#hurryErrors(socket);
       for (const change of this.changes.toReversed()) {
         try {
           const { outcome, words } = undoChange(change, socket);
@@ -169,6 +171,15 @@ export class Journal {
     }
     if (this.#changes.size === 0) this.#remove();
     return report;
+  }
+
+  /** What the kernel has yet to say about VMs that do not answer, it says while the filters stand that catch it (REQ-41). */
+  #hurryErrors(nl: Netlink): void {
+    try {
+      forgetUnresolved(nl, lanIndexes(this.changes));
+    } catch {
+      // Nothing of ours is left by it.
+    }
   }
 
   /** Ends writing; the file stays (a hand-over). */

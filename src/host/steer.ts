@@ -37,6 +37,7 @@ import {
   readFilters,
   writeFilter,
 } from './tc.js';
+import { lanIndexes } from './undo.js';
 
 const FIRST_PRIORITY = 100;
 const LAST_PRIORITY = 0x7fff;
@@ -110,6 +111,22 @@ export function applySteering(nl: Netlink, steering: Steering, journal: Journal)
   const deleted = removeFilters(nl, difference.remove, journal);
   removeQdiscs(nl, journal, new Set(wanted.map(({ index }) => index)));
   return { created, replaced, deleted, vanished: [...vanished] };
+}
+
+/**
+ * Nothing from outside and nothing from the host is handed to the engine any more. What stands on the LANs, and on the uplinks'
+ * way out, stays until the journal is undone: the engine still sends what it has, and the kernel may yet have to say of it.
+ */
+export function closeSteering(nl: Netlink, journal: Journal): void {
+  const noted = notedFilters(journal);
+  const lans = lanIndexes(noted);
+  const stays = ({ index, parent }: NotedFilter): boolean =>
+    lans.has(index) || (parent === EGRESS && index !== LOOPBACK_INDEX);
+  removeFilters(
+    nl,
+    removalOrder(noted).filter((one) => !stays(one)),
+    journal,
+  );
 }
 
 /** Takes all filters and qdiscs of ours away: uplinks first, LANs last. Nothing to do is fine. */
@@ -302,11 +319,11 @@ function survives(name: string, vanished: Set<string>, act: () => void): boolean
   }
 }
 
-/** LANs have filters that drop and none on egress; uplinks and lo have egress filters. Newest first, LANs last. */
+/** Newest first, LANs last. */
 function removalOrder(filters: readonly NotedFilter[]): NotedFilter[] {
-  const withEgress = new Set(filters.filter(({ parent }) => parent === EGRESS).map(({ index }) => index));
+  const lans = lanIndexes(filters);
   const newestFirst = filters.toReversed();
-  const isLan = ({ index }: NotedFilter): boolean => !withEgress.has(index) && index !== LOOPBACK_INDEX;
+  const isLan = ({ index }: NotedFilter): boolean => lans.has(index);
   return [...newestFirst.filter((one) => !isLan(one)), ...newestFirst.filter(isLan)];
 }
 

@@ -20,6 +20,13 @@ export interface Undone {
   readonly words: string;
 }
 
+/** The LANs' interfaces: only they and the uplinks have filters, and uplinks (and lo) have some on their way out. */
+export function lanIndexes(changes: readonly Change[]): ReadonlySet<number> {
+  const filters = changes.filter((change) => change.kind === 'filter');
+  const withEgress = new Set(filters.filter(({ parent }) => parent === EGRESS).map(({ index }) => index));
+  return new Set(filters.map(({ index }) => index).filter((index) => !withEgress.has(index)));
+}
+
 /** Throws when the kernel refuses. */
 export function undoChange(change: Change, nl: Netlink): Undone {
   switch (change.kind) {

@@ -114,6 +114,21 @@ describe('REQ-41 no private address on the uplink, captured on its wire', () => 
     assert.ok((await witness.stop()).length > 20, 'traffic did flow');
   });
 
+  test('a VM that does not answer: the router is gone before the kernel gives up asking for it', async () => {
+    const { daemon, inet, one } = stage;
+    const capture = await Capture.start(inet, 'wan', PRIVATE);
+    const knock = () => one.tryAsk('udp', { to: P, port: 12_000, seconds: 0.1 });
+    await daemon.up();
+    await knock();
+    assert.equal(await daemon.stop(), 0);
+    await daemon.up();
+    await knock();
+    await daemon.kill();
+    assert.equal((await daemon.cli('clean')).code, 0);
+    await pause(3500); // 3 requests, a second apart
+    assert.deepEqual(await capture.stop(), []);
+  });
+
   test('crash, the time after it, start again, crash, clean', async () => {
     const { daemon, inet } = stage;
     const capture = await Capture.start(inet, 'wan', PRIVATE);
