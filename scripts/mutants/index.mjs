@@ -2,5 +2,6 @@
 import './datapath.mjs';
 import './flow.mjs';
 import './control-host.mjs';
+import './wireguard.mjs';
 
 export { MUTANTS } from './collect.mjs';
