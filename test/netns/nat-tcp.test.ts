@@ -131,13 +131,19 @@ describe('TCP as real programs see it', () => {
     });
 
     test(`REQ-12 nginx and wrk: a connection for each request ${how}, more of them than the pool has ports, not one error`, async () => {
-      const { stdout, stderr } = await stage[from].ns.run(
-        judge('wrk', '-t', '2', '-c', '100', '-d', '2', '--timeout', '10', '-H', 'Connection: close', url),
-        { seconds: 60 },
-      );
-      assert.doesNotMatch(stdout, /Socket errors|Non-2xx/, stdout + (await drops()));
-      const requests = Number(/(\d+) requests in/.exec(stdout)?.[1]);
-      assert.ok(requests > POOL, `${requests} connections: ${stdout}${stderr}`);
+      // On a busy machine two seconds may not be enough for as many; so once more, and again.
+      let requests = 0;
+      for (let round = 0; round < 10 && requests <= POOL; round++) {
+        const { stdout, stderr } = await stage[from].ns.run(
+          judge('wrk', '-t', '2', '-c', '100', '-d', '2', '--timeout', '10', '-H', 'Connection: close', url),
+          { seconds: 60 },
+        );
+        assert.doesNotMatch(stdout, /Socket errors|Non-2xx/, stdout + (await drops()));
+        const more = Number(/(\d+) requests in/.exec(stdout)?.[1]);
+        assert.ok(more > 0, `${stdout}${stderr}`);
+        requests += more;
+      }
+      assert.ok(requests > POOL, `${requests} connections`);
     });
   }
 
