@@ -97,6 +97,11 @@ mutant(
 );
 inFile('src/contract/plan.ts', 'flow/port-pool', 'datapath/mapping', 'datapath/nat');
 mutant(65, 'forwarded ports are in the pool', 'if (owner === OWNER_POOL) bits', 'if (owner !== 0) bits');
+inFile('src/flow/port-blocks.ts', 'flow/port-blocks');
+mutant(37, 'a block is anybody’s', 'this.#mappings.insideOf(mapping) === inside)', 'inside !== 0)');
+mutant(37, 'each port begins a block', 'if (mapping >= 0 && this.#mappings', 'if (mapping < 0 && this.#mappings');
+inFile('src/flow/mappings.ts', 'flow/port-blocks');
+mutant(37, 'every mapping is logged as a block', '!== used) return;', '=== -1) return;');
 inFile('src/flow/host-rates.ts', 'datapath/nat');
 mutant(32, 'new mappings have no rate', 'if (slots[at + Slot.TOKENS]! <= 0) return false;', '');
 inFile('src/flow/mappings.ts', 'datapath/mapping', 'flow/mappings');

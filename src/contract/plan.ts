@@ -177,7 +177,9 @@ export interface Plan {
   /** Refuse an unsolicited TCP SYN with ICMP 3/3 after 6 seconds (RFC 5382 REQ-4); false = silence. */
   readonly rejectUnsolicited: boolean;
   /** Report each mapping, or each flow, that begins or ends (REQ-37). */
-  readonly translationLog: 'off' | 'mappings' | 'flows';
+  readonly translationLog: 'off' | 'blocks' | 'mappings' | 'flows';
+  /** Ports that an inside host takes at a time, a power of two from 32 on; 0 = one by one (flow/port-blocks.ts). */
+  readonly portBlocks: number;
   /** Inbound packets refresh a UDP mapping (REQ-7); default false. */
   readonly inboundRefresh: boolean;
   /** Keep port parity (REQ-5). */

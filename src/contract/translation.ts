@@ -4,6 +4,9 @@ export const enum TranslationEvent {
   MAPPING_ENDS = 1,
   FLOW_BEGINS = 2,
   FLOW_ENDS = 3,
+  /** PORTS: first port of the block << 16 | last. */
+  BLOCK_BEGINS = 4,
+  BLOCK_ENDS = 5,
 }
 
 /** Words of an event. Mappings have no remote (RFC 6888 REQ-14: no destinations). */

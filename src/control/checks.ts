@@ -3,6 +3,7 @@
  * the error itself stands at the later of the two.
  */
 import { MAX_RULES } from '../contract/counters.js';
+import { Mapping } from '../contract/plan.js';
 import { contains, formatAddress, formatPrefix, isHostAddress, lengthOf, overlap } from './address.js';
 import { MAX_ADDRESSES, MAX_INTERFACES, MAX_LIMITED } from './defaults.js';
 import { natName } from './forward.js';
@@ -45,6 +46,7 @@ export function crossCheck(config: Config, parts: Parts, report: Report): void {
   checkForwards(config, parts, report);
   checkForwardOverlaps(parts.forwards, report);
   checkForwardLimits(parts.forwards, report);
+  checkBlocks(config, parts, report);
   checkNat(config, parts, report);
   const rules = parts.forwards.length + parts.nat.length;
   if (rules > MAX_WRITTEN_RULES)
@@ -219,6 +221,24 @@ function checkForwards(config: Config, { forwards }: Parts, report: Report): voi
       }
     }
   }
+}
+
+/** A block is one inside host's; ports that endpoint-dependent mappings share are not. */
+function checkBlocks(config: Config, { nat }: Parts, report: Report): void {
+  if (config.portBlocks === 0) {
+    if (config.log.translations === 'blocks')
+      report.fail(
+        ['log', 'translations'],
+        'logs port blocks, but there are none; write `port_blocks: 256`, or log mappings',
+      );
+    return;
+  }
+  for (const { path, value } of nat)
+    if (value.mapping === Mapping.ENDPOINT_DEPENDENT)
+      report.fail(
+        [...path, 'mapping'],
+        'endpoint-dependent mappings share ports between inside hosts, which `port_blocks` gives to one each; keep one of them',
+      );
 }
 
 /** Flows of forwards with limits are counted in the table's header, which has room for so many. */

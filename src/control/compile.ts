@@ -86,6 +86,7 @@ export function compile(config: Config, world: World, previous?: Previous): Comp
     perHostRate: config.limits.perHostRate,
     rejectUnsolicited: config.rejectUnsolicited,
     translationLog: config.log.translations,
+    portBlocks: config.portBlocks,
     inboundRefresh: config.inboundRefresh,
     parity: config.parity,
     helpers: config.helpers,

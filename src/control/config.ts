@@ -278,6 +278,7 @@ function makeConfig(reader: Reader, sections: Sections, parts: Parts): Config {
     rejectUnsolicited: reader.section(sections, 'reject_unsolicited') ?? false,
     inboundRefresh: reader.section(sections, 'inbound_refresh') ?? false,
     parity: reader.section(sections, 'parity') ?? true,
+    portBlocks: reader.section(sections, 'port_blocks') ?? 0,
     watch: reader.section(sections, 'watch') ?? false,
     helpers: [...new Set(reader.section(sections, 'helpers') ?? [])],
   };

@@ -82,7 +82,7 @@ export interface BlockConfig extends Prefix {
 
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
 export const LOG_FORMATS = ['auto', 'text', 'json'] as const;
-export const TRANSLATION_LOGS = ['off', 'mappings', 'flows'] as const;
+export const TRANSLATION_LOGS = ['off', 'blocks', 'mappings', 'flows'] as const;
 
 export interface Config {
   /** Name of the file it was read from. */
@@ -114,6 +114,8 @@ export interface Config {
   };
   readonly inboundRefresh: boolean;
   readonly parity: boolean;
+  /** Ports that an inside host takes at a time; 0 = one by one. */
+  readonly portBlocks: number;
   /** Reload by itself when one of `files` changes. */
   readonly watch: boolean;
   readonly helpers: readonly HelperName[];

@@ -51,6 +51,7 @@ export function printConfig(config: Config): string {
       inbound_refresh: config.inboundRefresh,
       reject_unsolicited: config.rejectUnsolicited,
       parity: config.parity,
+      port_blocks: config.portBlocks,
       watch: config.watch,
       helpers: config.helpers,
     },

@@ -244,6 +244,8 @@ export const blockSchema = z
   .transform((value) => ('address' in value ? { ...value.address, until: value.until ?? 0 } : { ...value, until: 0 }))
   .meta({ description: 'Address or prefix that nothing is exchanged with.' });
 
+const PORT_BLOCKS = [0, 32, 64, 128, 256, 512, 1024, 2048, 4096] as const;
+const PORT_BLOCK = '0 or a power of two from 32 to 4096';
 const WORKERS = `auto or 1 to ${MAX_WORKERS}`;
 
 /** Sections that are lists: judged item by item, so that one bad item hides nothing about the others. */
@@ -277,7 +279,7 @@ export const SECTIONS = {
       .optional()
       .meta({ description: 'auto: text on a terminal, JSON otherwise.', default: 'auto' }),
     translations: word('translations', TRANSLATION_LOGS).optional().meta({
-      description: 'Logs each mapping, or each flow, as it begins and ends (RFC 6888 REQ-12).',
+      description: 'Logs each port block, each mapping, or each flow, as it begins and ends (RFC 6888 REQ-12, REQ-14).',
       default: 'off',
     }),
   }),
@@ -287,6 +289,11 @@ export const SECTIONS = {
   ).unwrap(),
   inbound_refresh: flag(false, 'Packets from outside keep a UDP mapping alive too (RFC 4787 REQ-6).').unwrap(),
   parity: flag(true, 'An odd source port gets an odd public port, an even one an even (RFC 4787 REQ-4).').unwrap(),
+  port_blocks: z.literal(PORT_BLOCKS, { error: must(PORT_BLOCK) }).meta({
+    description:
+      'Ports that an inside host takes at a time, so that `log.translations: blocks` needs one line for all of them; 0 = one by one.',
+    default: 0,
+  }),
   watch: flag(false, 'Reload by itself when this file or one in conf.d beside it changes.').unwrap(),
   helpers: z.array(word('helper', HELPERS), { error: must('a list like [ftp], or []') }).meta({
     description:
@@ -313,6 +320,7 @@ export const TOP_KEYS: readonly string[] = [
   'inbound_refresh',
   'reject_unsolicited',
   'parity',
+  'port_blocks',
   'watch',
   'helpers',
 ];
@@ -336,6 +344,7 @@ export function jsonSchema(): object {
     inbound_refresh: SECTIONS.inbound_refresh.optional(),
     reject_unsolicited: SECTIONS.reject_unsolicited.optional(),
     parity: SECTIONS.parity.optional(),
+    port_blocks: SECTIONS.port_blocks.optional(),
     watch: SECTIONS.watch.optional(),
     helpers: SECTIONS.helpers.optional(),
   });

@@ -170,7 +170,7 @@ function sourceNat(engine: Engine, index: number, remote: number, remotePort: nu
   if (mapping < 0) {
     if (plan.perHost > 0 && mappings.countOfHost(f.src0, index) >= plan.perHost) return Verdict.HOST_LIMIT;
     if (plan.perHostRate > 0 && !engine.rates.allow(f.src0, plan.perHostRate, now)) return Verdict.HOST_LIMIT;
-    const port = claimPort(engine, address, index, x, now);
+    const port = claimPort(engine, f.src0, address, index, x, now);
     if (port < 0) return Verdict.PORTS_EXHAUSTED;
     mapping = mappings.create(f.proto, f.src0, x, address, port, MappingKind.ENDPOINT_INDEPENDENT, d.filtering, d.rule);
     if (mapping < 0) {

@@ -15,26 +15,43 @@ import type { Engine } from './engine.js';
 
 /** Entries of a queue that are looked at for one new flow, at most: a bounded pause. */
 const RECLAIM_TRIES = 256;
+const RECLAIM_BLOCK_TRIES = 32;
 
-/** A port of the pool for source port `wanted`, or −1. Only TCP's pools get ports back from closed flows. */
-export function claimPort(engine: Engine, address: number, index: number, wanted: number, now: number): number {
+/** A port for source port `wanted` of `inside`, or −1. Only TCP's pools get ports back from closed flows. */
+export function claimPort(
+  engine: Engine,
+  inside: number,
+  address: number,
+  index: number,
+  wanted: number,
+  now: number,
+): number {
   const { ports } = engine.table.mappings;
   const before = ports.changed;
-  let port = ports.claim(address, index, wanted, engine.plan.parity);
+  let port = takePort(engine, inside, address, index, wanted);
   if (port < 0 && index === Proto.TCP) {
-    port = reclaimPort(engine, address, wanted, now);
-    if (port < 0 && engine.search.search(engine.table, engine, now)) port = reclaimPort(engine, address, wanted, now);
+    port = reclaimPort(engine, inside, address, wanted, now);
+    if (port < 0 && engine.search.search(engine.table, engine, now))
+      port = reclaimPort(engine, inside, address, wanted, now);
   }
   engine.counters[Counter.PORTS_CHANGED]! += ports.changed - before;
   return port;
 }
 
+function takePort({ table, plan }: Engine, inside: number, address: number, index: number, wanted: number): number {
+  const { ports, blocks } = table.mappings;
+  return blocks.size > 0
+    ? blocks.claim(inside, address, index, wanted, plan.parity)
+    : ports.claim(address, index, wanted, plan.parity);
+}
+
 /** Ends closed flows until one has left a port of this address; those of another address go to the back of the queue. */
-function reclaimPort(engine: Engine, address: number, wanted: number, now: number): number {
+function reclaimPort(engine: Engine, inside: number, address: number, wanted: number, now: number): number {
   const { closedPorts } = engine;
   const { mappings, rows } = engine.table;
   let port = -1;
-  const tries = Math.min(RECLAIM_TRIES, closedPorts.length);
+  // With blocks, a try costs a look at all of them.
+  const tries = Math.min(mappings.blocks.size > 0 ? RECLAIM_BLOCK_TRIES : RECLAIM_TRIES, closedPorts.length);
   for (let i = 0; i < tries && port < 0; i++) {
     const row = oldest(engine, closedPorts, now);
     if (row < 0) continue;
@@ -45,7 +62,7 @@ function reclaimPort(engine: Engine, address: number, wanted: number, now: numbe
     }
     giveWay(engine, row, now);
     // Its mapping may have other flows, and keep the port.
-    port = mappings.ports.claim(address, Proto.TCP, wanted, engine.plan.parity);
+    port = takePort(engine, inside, address, Proto.TCP, wanted);
   }
   return port;
 }

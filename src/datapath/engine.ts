@@ -89,6 +89,8 @@ export class Engine {
     });
     this.table.log = plan.translationLog === 'flows' ? this.translations : null;
     this.table.mappings.log = plan.translationLog === 'mappings' ? this.translations : null;
+    this.table.mappings.blockLog = plan.translationLog === 'blocks' ? this.translations : null;
+    this.table.mappings.blocks.size = plan.portBlocks;
     this.table.lock.acquire();
     this.table.mappings.ports.setPlan(plan);
     this.table.ruleFlows.setPlan(plan);

@@ -46,7 +46,7 @@ export function expectAt(
   let fresh = false;
   if (mapping < 0) {
     if (plan.perHost > 0 && mappings.countOfHost(real, Proto.TCP) >= plan.perHost) return -1;
-    const port = claimPort(engine, face, Proto.TCP, x, now);
+    const port = claimPort(engine, real, face, Proto.TCP, x, now);
     if (port < 0) return -1;
     const rule = rows[at + Row.RULE]! & 0xffff;
     const kind = MappingKind.ENDPOINT_INDEPENDENT;

@@ -30,6 +30,7 @@ import {
 import { TranslationEvent } from '../contract/translation.js';
 import { BucketIndex } from './bucket-index.js';
 import { hashTuple } from './hash.js';
+import { PortBlocks } from './port-blocks.js';
 import { PortPool } from './port-pool.js';
 import { ProbeTable } from './probe-table.js';
 import type { TranslationLog } from './translation-log.js';
@@ -53,8 +54,11 @@ export class Mappings {
   readonly pinholes: ProbeTable;
   readonly hosts: ProbeTable;
   readonly ports: PortPool;
+  readonly blocks: PortBlocks;
   /** Takes every mapping that begins or ends, or null (translation log off). */
   log: TranslationLog | null = null;
+  /** Takes every block of ports that gets its first mapping or loses its last, or null. */
+  blockLog: TranslationLog | null = null;
   readonly #header: Int32Array;
   readonly #hash: Int32Array;
 
@@ -89,6 +93,7 @@ export class Mappings {
       Header.LIVE_HOSTS,
     );
     this.ports = new PortPool(buffer, layout.bitmapsAt);
+    this.blocks = new PortBlocks(this, hash);
   }
 
   /** Mapping (live or held) of inside endpoint X:x that leaves from address P, or −1. */
@@ -233,6 +238,7 @@ export class Mappings {
     }
     Atomics.store(words, m, (words[m]! + 1) | 0);
     if (this.log !== null) this.#note(TranslationEvent.MAPPING_BEGINS, mapping);
+    if (this.blockLog !== null) this.#noteBlock(TranslationEvent.BLOCK_BEGINS, proto, inside, outside, p, 1);
     return mapping;
   }
 
@@ -427,9 +433,27 @@ export class Mappings {
       const host = this.hosts.find(this.insideOf(mapping), 0);
       if (host >= 0) this.#leaveHost(host, protoIndex(proto));
     }
-    this.ports.release(words[m + MappingRow.OUTSIDE]!, protoIndex(proto), this.outsidePort(mapping));
+    const outside = words[m + MappingRow.OUTSIDE]!;
+    this.ports.release(outside, protoIndex(proto), this.outsidePort(mapping));
+    if (this.blockLog !== null)
+      this.#noteBlock(
+        TranslationEvent.BLOCK_ENDS,
+        proto,
+        this.insideOf(mapping),
+        outside,
+        this.outsidePort(mapping),
+        0,
+      );
     this.release(mapping);
     this.#header[Header.LIVE_MAPPINGS] = this.#header[Header.LIVE_MAPPINGS]! - 1;
+  }
+
+  /** A line when `used` ports of the block are used: the first came just now, or the last went. */
+  #noteBlock(event: number, proto: number, inside: number, outside: number, p: number, used: number): void {
+    const { blocks } = this;
+    if (blocks.size === 0 || blocks.usedBeside(outside, protoIndex(proto), p) !== used) return;
+    const first = blocks.firstOf(p);
+    this.blockLog!.note(event, proto, inside, outside, (first << 16) | (first + blocks.size - 1), 0, 0, 0);
   }
 
   #note(event: number, mapping: number): void {

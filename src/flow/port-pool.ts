@@ -142,6 +142,67 @@ export class PortPool {
     return port;
   }
 
+  /** Of `count` ports from `first` on (multiples of 32): is one of the pool free? */
+  hasFree(address: number, proto: number, first: number, count: number): boolean {
+    const slot = this.#find(address);
+    if (slot < 0) return false;
+    const pool = (slot * PROTOS + proto) * WORDS;
+    const used = this.#usedBase(slot, proto);
+    for (let word = first >>> 5; word < (first + count) >>> 5; word++)
+      if ((this.#pool[pool + word]! & ~this.#words[used + word]!) !== 0) return true;
+    return false;
+  }
+
+  /** Lowest used one of `count` ports from `first` on, or −1. */
+  firstUsed(address: number, proto: number, first: number, count: number): number {
+    const slot = this.#find(address);
+    if (slot < 0) return -1;
+    const used = this.#usedBase(slot, proto);
+    for (let word = first >>> 5; word < (first + count) >>> 5; word++) {
+      const bits = this.#words[used + word]!;
+      if (bits !== 0) return (word << 5) | (31 - Math.clz32(bits & -bits));
+    }
+    return -1;
+  }
+
+  countUsed(address: number, proto: number, first: number, count: number): number {
+    const slot = this.#find(address);
+    if (slot < 0) return 0;
+    const used = this.#usedBase(slot, proto);
+    let n = 0;
+    for (let word = first >>> 5; word < (first + count) >>> 5; word++)
+      for (let bits = this.#words[used + word]!; bits !== 0; bits &= bits - 1) n++;
+    return n;
+  }
+
+  /** As `claim`, among `count` ports from `first` on. */
+  claimWithin(address: number, proto: number, wanted: number, parity: boolean, first: number, count: number): number {
+    const slot = this.#find(address);
+    if (slot < 0) return -1;
+    let port = wanted;
+    if (wanted < first || wanted >= first + count || !this.#isFree(slot, proto, wanted)) {
+      port = parity ? this.#searchWithin(slot, proto, wanted & 1 ? EVEN << 1 : EVEN, first, count) : -1;
+      if (port < 0) port = this.#searchWithin(slot, proto, -1, first, count);
+      if (port < 0) return -1;
+      this.changed++;
+    }
+    this.#take(slot, proto, port);
+    return port;
+  }
+
+  #searchWithin(slot: number, proto: number, mask: number, first: number, count: number): number {
+    const pool = (slot * PROTOS + proto) * WORDS;
+    const used = this.#usedBase(slot, proto);
+    const span = count >>> 5;
+    const start = this.random() % span;
+    for (let i = 0; i < span; i++) {
+      const word = (first >>> 5) + ((start + i) % span);
+      const bits = this.#pool[pool + word]! & ~this.#words[used + word]! & mask;
+      if (bits !== 0) return (word << 5) | this.#randomBit(bits);
+    }
+    return -1;
+  }
+
   /** Claims exactly this port. False when it is not free. */
   claimExactly(address: number, proto: number, port: number): boolean {
     const slot = this.#find(address);

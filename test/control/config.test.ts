@@ -100,6 +100,21 @@ test('forwards may have limits, as many as there is room for', () => {
   );
 });
 
+test('REQ-37 port blocks: a power of two, not beside endpoint-dependent mappings, and nothing to log without them', () => {
+  const uplink = 'uplink: { interface: eth0 }';
+  assert.equal(good(uplink, LANS, 'port_blocks: 256', 'log: { translations: blocks }').portBlocks, 256);
+  assert.equal(good(uplink, LANS).portBlocks, 0);
+  assert.deepEqual(errorsOf(uplink, LANS, 'port_blocks: 100'), [
+    't.yaml:3:14: port_blocks: must be 0 or a power of two from 32 to 4096, not 100',
+  ]);
+  assert.deepEqual(errorsOf(uplink, LANS, 'port_blocks: 64', 'nat: [{ mapping: endpoint-dependent }]'), [
+    't.yaml:4:18: nat[0].mapping: endpoint-dependent mappings share ports between inside hosts, which `port_blocks` gives to one each; keep one of them',
+  ]);
+  assert.deepEqual(errorsOf(uplink, LANS, 'log: { translations: blocks }'), [
+    't.yaml:3:22: log.translations: logs port blocks, but there are none; write `port_blocks: 256`, or log mappings',
+  ]);
+});
+
 test('two lines are a config: everything else has a default', () => {
   const config = good('uplink: { interface: eth0 }', LANS);
   assert.deepEqual(config.uplinks[0]!.addresses, ['auto']);
@@ -183,7 +198,7 @@ const BAD: readonly [string, string[], string[]][] = [
     ['forwads: []'],
     [
       't.yaml:3:1: forwads: unknown key "forwads"; did you mean "forwards"? (allowed: uplink, uplinks, lans, forwards, nat, block, limits, ' +
-        'timeouts, metrics, tun, workers, log, inbound_refresh, reject_unsolicited, parity, watch, helpers)',
+        'timeouts, metrics, tun, workers, log, inbound_refresh, reject_unsolicited, parity, port_blocks, watch, helpers)',
     ],
   ],
   [

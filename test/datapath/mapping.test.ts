@@ -200,7 +200,7 @@ test('REQ-67 what comes for a claimed port is never handed to the kernel, which 
 
 test('REQ-10 the target’s answers to a hairpin flow keep its mapping alive, open and its own', () => {
   for (const make of [udp, tcp]) {
-    const rig = new Rig({ pool: [30_000, 30_001] });
+    const rig = new Rig({ pool: [30_000, 30_003] });
     const protocol = make === udp ? 'udp' : 'tcp';
     rig.pass(make(A, 30_000, SERVER, 9));
     const answer = (dst: string, dport: number, seq: number) =>
@@ -215,11 +215,8 @@ test('REQ-10 the target’s answers to a hairpin flow keep its mapping alive, op
       checkTable(rig.engine.table);
     }
     // Nobody else got the port, and a newcomer inside is let in by it.
-    assert.equal(only(rig.pass(make(C, 30_000, SERVER, 9))).code, 13);
-    assert.equal(
-      only(rig.pass(build({ proto: protocol, src: B, sport: 30_001, dst: P, dport: 30_000, flags: 2 }))).dst,
-      A,
-    );
+    assert.notEqual(only(rig.pass(make(C, 30_000, SERVER, 9))).sport, 30_000);
+    assert.equal(only(rig.pass(make(C, 30_000, P, 30_000))).dst, A);
     // Without answers it ends, hold included, like any other.
     rig.advance(500);
     rig.advance(200);

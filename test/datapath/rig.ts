@@ -150,6 +150,7 @@ export function makePlan(o: RigOptions = {}, generation = 1): Plan {
     perHostRate: 0,
     rejectUnsolicited: false,
     translationLog: 'off',
+    portBlocks: 0,
     inboundRefresh: false,
     parity: true,
     helpers: o.helpers ?? [],
