@@ -127,6 +127,22 @@ test('REQ-55 an initiation without an answer is sent again every 5 s and at most
   assert.equal(a.device.handshakes.size, 0);
 });
 
+test('REQ-55 however much there is to send, initiations are 5 s apart; one that was wanted too soon comes when it may', () => {
+  const { world, a, peerOfA } = quiet();
+  world.weather = { loss: 1 };
+  for (let i = 0; i < 49; i++) {
+    a.send([hello(i)]);
+    world.run(100);
+  }
+  assert.deepEqual(types(a), [1]);
+  a.device.endSessions(peerOfA);
+  peerOfA.timers.stop();
+  a.send([hello()]);
+  assert.deepEqual(types(a), [1]);
+  world.run(500);
+  assert.deepEqual(types(a), [1, 1]);
+});
+
 test('REQ-55 passive keepalive: 10 s after data came and nothing was sent, once', () => {
   const { world, a, b } = quiet();
   a.send([hello()]);

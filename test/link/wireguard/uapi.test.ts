@@ -91,9 +91,14 @@ test('REQ-59 set and get: every key that wg(8) knows comes back', async () => {
   const moved = await ask('get=1\n');
   assert.ok(!moved.includes('fd00'));
   assert.ok(moved.indexOf('192.168.4.4/32') > moved.indexOf(PEER2), 'the prefix belongs to the other peer now');
+  await ask(`set=1\npublic_key=${PEER2}\nreplace_allowed_ips=true\nallowed_ip=10.7.0.0/16\n`);
+  const replaced = await ask('get=1\n');
+  assert.deepEqual(replaced.match(/^allowed_ip=.*/gm), ['allowed_ip=10.7.0.0/16'], 'and the first peer has none left');
   await ask(`set=1\npublic_key=${PEER}\nremove=true\n`);
   assert.ok(!(await ask('get=1\n')).includes(PEER));
   assert.equal(device.peersByKey.size, 1);
+  await ask(`set=1\npublic_key=${PEER}\nupdate_only=true\nallowed_ip=10.0.0.0/8\n`);
+  assert.equal(device.peersByKey.size, 1, 'update_only makes no peer');
   await ask(`set=1\nprivate_key=${'0'.repeat(64)}\n`);
   assert.ok(!(await ask('get=1\n')).includes('private_key'));
 });
