@@ -19,14 +19,6 @@ export const Ep = {
   OWN_ADDRESS: 8,
 } as const;
 
-/** Words that say where the other side is. */
-const REMOTE_WORDS = Ep.OWN_INTERFACE;
-
-export function sameRemote(a: Int32Array, aOff: number, b: Int32Array, bOff: number): boolean {
-  for (let i = 0; i < REMOTE_WORDS; i++) if (a[aOff + i] !== b[bOff + i]) return false;
-  return true;
-}
-
 export function sameEndpoint(a: Int32Array, aOff: number, b: Int32Array, bOff: number): boolean {
   for (let i = 0; i < ENDPOINT_WORDS; i++) if (a[aOff + i] !== b[bOff + i]) return false;
   return true;

@@ -6,14 +6,13 @@
  *     cookie      type 3, receiver, nonce 24, cookie 16+16                                                        64 bytes
  *     transport   type 4, receiver, counter 8, packet n+16                                                     32 + n bytes
  */
-import { COOKIE_REPLY_BYTES, INITIATION_BYTES, OVERHEAD_BYTES, RESPONSE_BYTES, TAG_BYTES } from './constants.js';
+import { COOKIE_REPLY_BYTES, INITIATION_BYTES, OVERHEAD_BYTES, RESPONSE_BYTES } from './constants.js';
 
 export const Message = { NONE: 0, INITIATION: 1, RESPONSE: 2, COOKIE_REPLY: 3, TRANSPORT: 4 } as const;
 export type MessageType = (typeof Message)[keyof typeof Message];
 
 export const MAC_BYTES = 16;
 export const TIMESTAMP_BYTES = 12;
-export const EPHEMERAL_BYTES = 32;
 
 /** Offsets. What the Noise handshake makes is the part from EPHEMERAL up to MAC1. */
 export const Initiation = { SENDER: 4, EPHEMERAL: 8, STATIC: 40, TIMESTAMP: 88, MAC1: 116, MAC2: 132 } as const;
@@ -98,10 +97,3 @@ export function laterTimestamp(stamp: Uint8Array): Uint8Array {
   }
   return out;
 }
-
-/** Bytes of a transport message around `text` bytes of plaintext. */
-export function transportBytes(text: number): number {
-  return text + OVERHEAD_BYTES;
-}
-
-export const SEALED_STATIC_BYTES = 32 + TAG_BYTES;

@@ -55,6 +55,15 @@ class Symmetric {
     this.#become(chain!);
   }
 
+  /** mixChain of a shared secret; false: `theirs` is refused. */
+  mixShared(secret: Uint8Array, theirs: Uint8Array): boolean {
+    const shared = multiply(secret, theirs);
+    if (shared === null) return false;
+    this.mixChain(shared);
+    wipe(shared);
+    return true;
+  }
+
   /** Returns a key for one message. */
   mixKey(input: Uint8Array): Uint8Array {
     const [chain, key] = kdf(2, this.chain, input);
@@ -147,7 +156,10 @@ export class Initiator {
     symmetric.mixHash(e);
     symmetric.mixChain(e);
     const es = multiply(ephemeral, theirs);
-    if (es === null) return REFUSED;
+    if (es === null) {
+      wipe(ephemeral);
+      return REFUSED;
+    }
     symmetric.seal(symmetric.mixKey(es), own.public, out, off + KEY_BYTES);
     wipe(es);
     symmetric.seal(symmetric.mixKey(shared), payload, out, off + 2 * KEY_BYTES + TAG_BYTES);
@@ -163,13 +175,11 @@ export class Initiator {
     const e = bytes.slice(off, off + KEY_BYTES);
     symmetric.mixHash(e);
     symmetric.mixChain(e);
-    const ee = multiply(this.#ephemeral, e);
-    const se = ee === null ? null : multiply(own.secret, e);
-    if (ee === null || se === null) return REFUSED;
-    symmetric.mixChain(ee);
-    symmetric.mixChain(se);
-    wipe(ee);
-    wipe(se);
+    // One low order refuses both: the point is the same.
+    if (!symmetric.mixShared(this.#ephemeral, e) || !symmetric.mixShared(own.secret, e)) {
+      symmetric.wipe();
+      return REFUSED;
+    }
     const payload = symmetric.open(symmetric.mixKeyAndHash(psk), bytes, off + KEY_BYTES, len);
     if (payload === null) {
       symmetric.wipe();
@@ -228,7 +238,9 @@ export class Responder {
     if (es === null) return REFUSED;
     const theirs = symmetric.open(symmetric.mixKey(es), bytes, off + KEY_BYTES, KEY_BYTES);
     wipe(es);
-    return theirs === null ? REFUSED : new Responder(symmetric, e, theirs);
+    if (theirs !== null) return new Responder(symmetric, e, theirs);
+    symmetric.wipe();
+    return REFUSED;
   }
 
   /** Payload 1, of `len` bytes without its tag, at bytes[off…). Null: whoever sent this does not hold `theirs`. */
@@ -249,14 +261,12 @@ export class Responder {
     out.set(e, off);
     symmetric.mixHash(e);
     symmetric.mixChain(e);
-    const ee = multiply(ephemeral, this.#theirEphemeral);
-    const se = multiply(ephemeral, this.theirs);
+    const mixed = symmetric.mixShared(ephemeral, this.#theirEphemeral) && symmetric.mixShared(ephemeral, this.theirs);
     wipe(ephemeral);
-    if (ee === null || se === null) return REFUSED;
-    symmetric.mixChain(ee);
-    symmetric.mixChain(se);
-    wipe(ee);
-    wipe(se);
+    if (!mixed) {
+      symmetric.wipe();
+      return REFUSED;
+    }
     symmetric.seal(symmetric.mixKeyAndHash(psk), payload, out, off + KEY_BYTES);
     const [receive, send] = symmetric.split();
     const handshakeHash = symmetric.hash.slice();
