@@ -3,20 +3,21 @@ import { spawnSync } from 'node:child_process';
 import { chmodSync, mkdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { DEFAULT_CONFIG_PATH } from '../control/index.js';
+import { DEFAULT_CONFIG_PATH } from '../control/defaults.js';
+import { OVERLAY_DIR } from '../control/files.js';
 import { CliError, Exit, type Options, talk, text } from './verb.js';
 
 const CLI = fileURLToPath(new URL('../cli.js', import.meta.url));
 const DEPLOY = fileURLToPath(new URL('../../../deploy/systemd/', import.meta.url));
 const UNIT = 'etc/systemd/system/tungate.service';
 const SYSUSERS = 'etc/sysusers.d/tungate.conf';
-const CONF_D = 'etc/tungate/conf.d';
 /** ProtectHome= hides them from the service, and their mode usually hides them from its user. */
 const HIDDEN = /^\/(home|root|run\/user|tmp|var\/tmp)\//;
 
 export function run(options: Options): undefined {
   const config = resolve(text(options, 'config') ?? DEFAULT_CONFIG_PATH);
-  const unit = unitFor(config);
+  const overlays = join(dirname(config), OVERLAY_DIR);
+  const unit = unitFor(config, overlays);
   if (options.print) {
     process.stdout.write(unit);
     return;
@@ -31,24 +32,25 @@ export function run(options: Options): undefined {
   }
   write(root ?? '/', UNIT, unit);
   write(root ?? '/', SYSUSERS, readFileSync(join(DEPLOY, 'tungate.sysusers'), 'utf8'));
-  mkdirSync(join(root ?? '/', CONF_D), { recursive: true, mode: 0o755 });
+  mkdirSync(join(root ?? '/', overlays), { recursive: true, mode: 0o755 });
   if (root !== undefined) {
     talk(`written below ${root}; on the machine itself run systemd-sysusers and "systemctl daemon-reload"`);
     return;
   }
   command('systemd-sysusers', join('/', SYSUSERS));
   // Forwards that are added at run time are kept there, by the service's user.
-  command('chown', 'tungate:tungate', join('/', CONF_D));
+  command('chown', 'tungate:tungate', overlays);
   command('systemctl', 'daemon-reload');
   talk(`installed: /${UNIT}\nnow: tungate check -c ${config} && systemctl enable --now tungate`);
 }
 
-function unitFor(config: string): string {
+function unitFor(config: string, overlays: string): string {
   const template = readFileSync(join(DEPLOY, 'tungate.service'), 'utf8');
   const program = `${word(process.execPath)} ${word(realpathSync(CLI))}`;
   return template
     .replaceAll('/usr/bin/tungate', () => program)
     .replace('/etc/tungate/tungate.yaml', () => word(config))
+    .replace(/^(ReadWritePaths=).*$/m, (_, key: string) => key + quoted(`-${overlays}`.replaceAll('%', '%%')))
     .replace(
       /^# The router as a service\..*$/m,
       '# Written by "tungate install-service"; changes belong into "systemctl edit tungate".',
@@ -57,8 +59,11 @@ function unitFor(config: string): string {
 
 /** A path as one word of a command line in a unit. */
 function word(path: string): string {
-  const escaped = path.replace(/[\\"]/g, '\\$&').replaceAll('%', '%%').replaceAll('$', '$$$$');
-  return /[\s'"\\;]/.test(path) ? `"${escaped}"` : escaped;
+  return quoted(path.replaceAll('%', '%%').replaceAll('$', '$$$$'));
+}
+
+function quoted(text: string): string {
+  return /[\s'"\\;]/.test(text) ? `"${text.replace(/[\\"]/g, '\\$&')}"` : text;
 }
 
 function write(root: string, file: string, content: string): void {

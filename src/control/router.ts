@@ -282,7 +282,7 @@ export class Router {
       const edit = prepare(this.#read());
       const next = this.#read(edit);
       const answer = await this.#take(next, async () => {
-        for (const [file, text] of edit) replaceFile(file, text);
+        for (const [file, text] of edit) write(file, text);
         await adopt(next);
       });
       return { ...answer, files: [...edit.keys()] };
@@ -466,5 +466,17 @@ export class Router {
     const mine = this.#queue.then(act);
     this.#queue = mine.catch(() => {});
     return mine;
+  }
+}
+
+/** A change that cannot be written is refused, and nothing has changed. */
+function write(file: string, text: string): void {
+  try {
+    replaceFile(file, text);
+  } catch (error) {
+    throw new Refused(
+      409,
+      `${file}: cannot be written (${(error as Error).message}): give the router's user the right to its folder (a service: ReadWritePaths=), or use --temporary`,
+    );
   }
 }

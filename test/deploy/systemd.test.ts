@@ -12,7 +12,17 @@ import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { type KernelState, LAB_ENV, needTools } from '../../src/lab/index.js';
-import { assertWorks, diffState, eventually, INTERNET, kernelState, prepare, type Stage } from '../netns/stage.js';
+import {
+  assertWorks,
+  diffState,
+  eventually,
+  INTERNET,
+  kernelState,
+  LAN,
+  P,
+  prepare,
+  type Stage,
+} from '../netns/stage.js';
 import { Manager } from './manager.js';
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..');
@@ -49,6 +59,7 @@ describe('the unit file', () => {
         '/etc/tungate/two words.yaml',
       );
       assert.equal(printed.status, 0, printed.stderr);
+      assert.match(printed.stdout, /^ReadWritePaths=-\/etc\/tungate\/conf\.d$/m);
       assert.match(printed.stdout, /^ExecStart=\S+ \S+cli\.js up --config "\/etc\/tungate\/two words\.yaml"$/m);
       writeFileSync(join(dir, 'tungate.service'), printed.stdout);
       const { status, stderr } = run('systemd-analyze', 'verify', '--man=no', join(dir, 'tungate.service'));
@@ -95,6 +106,21 @@ describe('the unit file', () => {
       rmSync(dir, { recursive: true });
     }
   });
+
+  test('the folder for overlays is the one beside the config, and the service may write there', () => {
+    const dir = mkdtempSync(join(tmpdir(), 'tungate-root-'));
+    try {
+      const config = '/srv/my routers/one.yaml';
+      assert.equal(run(process.execPath, CLI, 'install-service', '--root', dir, '--config', config).status, 0);
+      const file = join(dir, 'etc/systemd/system/tungate.service');
+      assert.match(readFileSync(file, 'utf8'), /^ReadWritePaths="-\/srv\/my routers\/conf\.d"$/m);
+      assert.ok(existsSync(join(dir, 'srv/my routers/conf.d')));
+      const { stderr } = run('systemd-analyze', 'verify', '--man=no', file);
+      assert.doesNotMatch(stderr, /ReadWritePaths/);
+    } finally {
+      rmSync(dir, { recursive: true });
+    }
+  });
 });
 
 describe('the daemon as the unit runs it', () => {
@@ -116,12 +142,17 @@ describe('the daemon as the unit runs it', () => {
     const capabilities = setting('CapabilityBoundingSet').toLowerCase().replace('cap_', '+');
     const ambient = setting('AmbientCapabilities').toLowerCase().replace('cap_', '+');
     const user = others ? [`--reuid=${UID}`, `--regid=${UID}`, '--clear-groups'] : [];
-    // ProtectSystem=strict: all read-only but /dev, /proc, /sys and the runtime directory. The checkout may lie where only
+    const overlays = join(daemon.dir, 'conf.d');
+    mkdirSync(overlays);
+    if (others) assert.equal(run('chown', `${UID}:${UID}`, overlays).status, 0);
+    assert.match(setting('ReadWritePaths'), /\/conf\.d$/);
+    // ProtectSystem=strict: all read-only but /dev, /proc, /sys, the runtime directory and ReadWritePaths. The checkout may lie where only
     // its owner gets, so it is shown under another path.
     const mounts = [
       'mount --make-rprivate /',
       `mount --bind '${ROOT}' '${program}'`,
       `mount --bind '${daemon.runtimeDir}' '${daemon.runtimeDir}'`,
+      `mount --bind '${overlays}' '${overlays}'`,
       'mount -o remount,bind,ro / 2>/dev/null || mount --bind / / && mount -o remount,bind,ro /',
       `mount -o remount,bind,ro '${program}'`,
       'mount -t tmpfs -o ro none /home',
@@ -150,6 +181,17 @@ describe('the daemon as the unit runs it', () => {
     const status = readFileSync(`/proc/${pid}/status`, 'latin1');
     assert.match(status, /^CapEff:\t0000000000001000$/m);
     assert.match(status, /^NoNewPrivs:\t1$/m);
+  });
+
+  test('`forward add` lasts: it is written to conf.d, which is all of the config that the service may write', async () => {
+    const { daemon, one } = stage;
+    const spec = `2223:${LAN.a}:22/tcp`;
+    assert.equal((await daemon.cli('forward', 'add', spec, '--as', 'lasting')).code, 0);
+    const file = join(daemon.dir, 'conf.d', '90-tungate.yaml');
+    assert.match(readFileSync(file, 'utf8'), /name: lasting/);
+    assert.equal((await one.askTcp({ to: P, port: 2223 })).local, `${LAN.a}:22`);
+    assert.equal((await daemon.cli('forward', 'remove', 'lasting')).code, 0);
+    assert.doesNotMatch(readFileSync(file, 'utf8'), /lasting/);
   });
 
   test('the watchdog is fed while the workers move packets', async () => {
