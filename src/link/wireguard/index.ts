@@ -6,6 +6,14 @@ export { Device, type DeviceOptions, innerMtu, keyText } from './device.js';
 export { ENDPOINT_WORDS, Ep, formatEndpoint, parseEndpoint } from './endpoint.js';
 export { FIRST_DROP, OUTCOMES, Outcome } from './outcome.js';
 export { type Peer, Stat } from './peer.js';
-export { answer, applyChange, type DeviceChange, describe, parseRequest, type Socket, UapiError } from './uapi.js';
+export {
+  answer,
+  applyChange,
+  type DeviceChange,
+  describe,
+  parseRequest,
+  type Socket as UapiSocket,
+  UapiError,
+} from './uapi.js';
 export { UAPI_DIR, UapiServer, type UapiServerOptions } from './uapi-server.js';
 export { parseWgQuick, type WgQuickConfig, WgQuickError, type WgQuickPeer } from './wg-quick.js';
