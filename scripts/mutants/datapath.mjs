@@ -338,3 +338,12 @@ mutant(
 );
 inFile('src/wire/checksum.ts', 'wire/checksum');
 mutant(42, 'a carry is lost', '  return (sum & 0xffff) + (sum >>> 16);', '  return sum & 0xffff;');
+
+// What the fuzzer alone is asked about.
+inFile('src/datapath/splice.ts', 'fuzz/fuzz');
+mutant(
+  68,
+  'a line written anew leaves with a wrong checksum (fuzz)',
+  'fold((~this.#sum & 0xffff) + sum + length)',
+  'fold((~this.#sum & 0xffff) + sum)',
+);

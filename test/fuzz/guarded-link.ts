@@ -4,10 +4,13 @@
  */
 import assert from 'node:assert/strict';
 import { type Batch, VNET_BYTES } from '../../src/batch.js';
+import { Verdict } from '../../src/contract/verdict.js';
 import { copyIn, type Link, type MemoryPacket, stamp } from '../../src/link/index.js';
 import { mayReceive } from '../../src/link/memory.js';
 
 const GUARD = 0xa5;
+/** By how much a helper may lengthen a packet. */
+const HELPER_GROWS = 256;
 /** How far behind the last packet every batch is looked at; all of it, now and then. */
 const BEHIND = 4096;
 const WHOLE_EVERY = 256;
@@ -51,7 +54,7 @@ export class GuardedLink implements Link {
     let at = 0;
     for (let slot = 0; slot < batch.count; slot++) {
       const off = batch.off[slot]!;
-      const length = slot < this.received.length ? this.received[slot]!.bytes.length : batch.len[slot]!;
+      const length = this.#room(batch, slot);
       assert.ok(off % 16 === 0 && off - VNET_BYTES >= at && off + length <= data.length, `slot ${slot} lies at ${off}`);
       this.#same(data, at, off - VNET_BYTES, slot);
       at = off + length;
@@ -64,8 +67,15 @@ export class GuardedLink implements Link {
   reset(batch: Batch): void {
     const last = batch.count - 1;
     if (last < 0) return;
-    const length = Math.max(batch.len[last]!, this.received[last]?.bytes.length ?? 0);
-    batch.data.fill(GUARD, 0, batch.off[last]! + length);
+    batch.data.fill(GUARD, 0, batch.off[last]! + this.#room(batch, last));
+  }
+
+  /** Bytes that may have been written. A helper may lengthen a packet, also one that it finds to be unfit to be sent. */
+  #room(batch: Batch, slot: number): number {
+    const length = Math.max(this.received[slot]?.bytes.length ?? 0, batch.len[slot]!);
+    const end = slot + 1 < batch.count ? batch.off[slot + 1]! - VNET_BYTES : batch.data.length;
+    const more = batch.verdict[slot] === Verdict.HELPER_SEGMENT ? HELPER_GROWS : 0;
+    return Math.min(length + more, end - batch.off[slot]!);
   }
 
   #same(data: Uint8Array, from: number, to: number, slot: number): void {

@@ -20,10 +20,15 @@ import { inLan, isKernels, isNoNat, isOurs, isOutside, isPublic, LAN2 } from './
 const HELD = 1024;
 const ICMP_ERRORS = [3, 11, 12];
 const NEEDS_CSUM = 1;
+const FTP = 21;
+/** By how much one segment's lines may grow or shrink: a few addresses. */
+const LINE_GROWS = 256;
 
 export class Judge {
   /** The second LAN is away: nothing may be sent to it, the kernel would route it out by the uplink. */
   lan2Gone = false;
+  /** A helper is, or was, on: segments of control connections may change in sequence numbers and payload too. */
+  helping = false;
   readonly #held: Uint8Array[] = [];
   readonly #scratch = new Uint8Array(65_536);
 
@@ -55,6 +60,16 @@ export class Judge {
   #received(batch: Batch, slot: number, verdict: number, out: Uint8Array, vnet: Uint8Array, came: MemoryPacket): void {
     const { bytes } = came;
     const off = batch.off[slot]!;
+    if (this.helping && isControl(bytes)) {
+      if (verdict === Verdict.FORWARD) {
+        this.#helped(out, bytes, (vnet[0]! & NEEDS_CSUM) !== 0);
+        delivery(out, bytes);
+        completion(out, vnet);
+        return;
+      }
+      // Its acknowledgement has been shifted back before it was found to be one that cannot be sent on.
+      if (verdict === Verdict.HELPER_SEGMENT) return;
+    }
     assert.ok(out.length <= bytes.length, 'a packet does not grow');
     if (verdict !== Verdict.FORWARD) {
       same(batch.data.subarray(off, off + bytes.length), bytes, 'what is not forwarded stays as it came');
@@ -111,6 +126,33 @@ export class Judge {
     if (this.#held.length > HELD) this.#held.shift();
   }
 
+  /** A segment of a control connection: lines may be written anew, and be longer or shorter; checksums are as right as they were. */
+  #helped(out: Uint8Array, came: Uint8Array, partial: boolean): void {
+    // What stands behind the packet's own length is nobody's.
+    const before = came.subarray(0, viewOf(came).getUint16(2));
+    const header = (out[0]! & 15) * 4;
+    assert.ok(Math.abs(out.length - before.length) <= LINE_GROWS, 'only addresses in lines are written anew');
+    const fixed = (bytes: Uint8Array) => {
+      const copy = bytes.slice(0, header + 20);
+      for (const [from, length] of [[2, 4], ADDRESSES, [header, 12], [header + 16, 2]] as Range[])
+        copy.fill(0, from, from + length);
+      return copy;
+    };
+    same(
+      fixed(out),
+      fixed(before),
+      'of the headers of a control connection only addresses, ports, numbers and lengths change',
+    );
+    assert.equal(viewOf(out).getUint16(2), out.length, 'its length is its length');
+    assert.equal(residue(out, 0, header), residue(before, 0, header), 'the IP checksum is as right as it was');
+    const sum = (bytes: Uint8Array) => {
+      const start = pseudo(bytes, bytes.length - header);
+      const field = viewOf(bytes).getUint16(header + 16);
+      return partial ? (start + 0xffff - field) % 0xffff : residue(bytes, header, bytes.length, start);
+    };
+    assert.equal(sum(out), sum(before), 'the TCP checksum is as right as it was');
+  }
+
   #translated(out: Uint8Array, before: Uint8Array, partial: boolean): void {
     const ranges = mayChange(before);
     assert.ok(this.#equalBut(out, before, ranges), 'only addresses, ports, id, MSS and checksums change');
@@ -149,6 +191,13 @@ type Range = readonly [from: number, length: number];
 const ADDRESSES: Range = [10, 10];
 /** The IP id: what may be fragmented gets one that no other inside host uses (RFC 6864). */
 const ID: Range = [4, 2];
+
+/** The port that the helper listens for, at either end; not a later fragment. */
+function isControl(bytes: Uint8Array): boolean {
+  const header = (bytes[0]! & 15) * 4;
+  if (bytes.length < header + 20 || bytes[9] !== TCP || isLater(bytes)) return false;
+  return viewOf(bytes).getUint16(header) === FTP || viewOf(bytes).getUint16(header + 2) === FTP;
+}
 
 function isLater(bytes: Uint8Array): boolean {
   return (viewOf(bytes).getUint16(6) & 0x1fff) !== 0;

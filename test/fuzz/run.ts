@@ -114,6 +114,7 @@ export class Router {
     while (this.#link.queue.length > 0) {
       const engine = this.#engines[this.#batches % this.#engines.length]!;
       const before = this.#verdicts();
+      this.#judge.helping ||= (this.#plan & PlanBit.HELPER) !== 0;
       this.#judge.lan2Gone = (this.#plan & PlanBit.LAN2_GONE) !== 0;
       cycle(engine, this.#link, this.#batch);
       const counted = this.#verdicts() - before;
@@ -189,7 +190,8 @@ export class Router {
 export function settingsOf(seed: number, epoch: number): Settings {
   const r = new Random(seed ^ Math.imul(epoch + 1, 0x9e3779b1));
   let plan = 0;
-  for (let bit = 0; bit < PLAN_BITS; bit++) if (r.chance(0.25)) plan |= 1 << bit;
+  // Half of all lives with a helper, every other setting in a quarter.
+  for (let bit = 0; bit < PLAN_BITS; bit++) if (r.chance(1 << bit === PlanBit.HELPER ? 0.5 : 0.25)) plan |= 1 << bit;
   return {
     seed: r.u32() | 0,
     flows: r.chance(0.7) ? 1024 : 4096,

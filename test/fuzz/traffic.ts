@@ -9,6 +9,8 @@ import type { Random } from './random.js';
 import { FORWARDED, HOST, INSIDE, inLan, isPublic, ODD, OUTSIDE, PUBLIC, STRANGERS } from './world.js';
 
 const RING = 256;
+const DIALOGUES = 6;
+const FTP = 21;
 const FRAGMENT = { MF: 0x2000, DF: 0x4000 };
 
 export class Traffic {
@@ -16,6 +18,8 @@ export class Traffic {
   /** What came out lately, and what went in. */
   readonly #out: Uint8Array[] = [];
   readonly #in: MemoryPacket[] = [];
+  /** What was said last in control connections. */
+  readonly #dialogues: Uint8Array[] = [];
   #outAt = 0;
   #inAt = 0;
   readonly #makers: readonly [number, () => MemoryPacket | MemoryPacket[]][];
@@ -33,6 +37,7 @@ export class Traffic {
       [5, () => this.#fragments()],
       [2, () => this.#gso()],
       [3, () => this.#fromHost()],
+      [8, () => this.#control()],
       [3, () => this.#astray()],
       [1, () => this.#noise()],
     ];
@@ -53,6 +58,10 @@ export class Traffic {
 
   /** A packet that left the router; some are remembered and answered. */
   saw(bytes: Uint8Array): void {
+    if (bytes.length >= 40 && bytes[9] === TCP && isControl(bytes)) {
+      this.#dialogues.unshift(bytes.slice(0, 1600));
+      this.#dialogues.length = Math.min(this.#dialogues.length, DIALOGUES);
+    }
     if (bytes.length < 28 || !this.#random.chance(0.4)) return;
     this.#out[this.#outAt++ % RING] = bytes.slice(0, 1600);
   }
@@ -60,7 +69,7 @@ export class Traffic {
   // -- who is spoken to, from where --
 
   #remotePort(): number {
-    return this.#random.pick([53, 80, 443, 443, 9, 65_535, 20_000]);
+    return this.#random.pick([53, 80, 443, 443, 9, 65_535, 20_000, FTP]);
   }
 
   /** A few busy ports, so that mappings have several flows; some low ones; some any. */
@@ -120,10 +129,18 @@ export class Traffic {
     return craft(this.#body(proto, { sport: this.#sourcePort(), dport: this.#remotePort(), ...ends }));
   }
 
-  /** Its receiver answers a packet that came out. */
-  #answer(): MemoryPacket {
+  /** The next step of a control connection, or a new one, of a client or a server inside. */
+  #control(): MemoryPacket {
     const r = this.#random;
-    const seen = this.#out.length > 0 ? this.#out[r.below(this.#out.length)]! : undefined;
+    if (this.#dialogues.length > 0 && r.chance(0.9)) return this.#answer(r.pick(this.#dialogues));
+    const inside = r.chance(0.6);
+    const ends = { src: r.pick(inside ? INSIDE : OUTSIDE), dst: r.pick(inside ? OUTSIDE : PUBLIC) };
+    return craft(this.#body(TCP, { ...ends, sport: this.#sourcePort(), dport: FTP, flags: SYN }));
+  }
+
+  /** Its receiver answers a packet that came out. */
+  #answer(seen = this.#out.length > 0 ? this.#out[this.#random.below(this.#out.length)] : undefined): MemoryPacket {
+    const r = this.#random;
     if (!seen || (seen[0]! & 15) !== 5) return this.#fromInside();
     const v = viewOf(seen);
     const ends = { src: v.getInt32(16), dst: v.getInt32(12) };
@@ -134,7 +151,11 @@ export class Traffic {
     }
     const ports = { sport: v.getUint16(22), dport: v.getUint16(20) };
     if (proto !== TCP || seen.length < 40) return craft(this.#body(proto, { ...ends, ...ports }));
-    return craft(this.#body(TCP, { ...ends, ...ports, ...this.#segment(v, seen) }));
+    const segment = this.#segment(v, seen);
+    const control = ports.sport === FTP || ports.dport === FTP;
+    const speaks = control && r.chance(0.8) && ((segment.flags ?? 0) & (SYN | RST)) === 0;
+    const line = speaks ? { payload: ftpLine(r, ports.sport === FTP, ends.src) } : {};
+    return craft(this.#body(TCP, { ...ends, ...ports, ...segment, ...line }));
   }
 
   /** What a TCP stack may answer to a segment: mostly the next step of the handshake, of a transfer or of the end. */
@@ -259,6 +280,33 @@ export class Traffic {
       if ((v.getUint16(6) & 0x3fff) === 0 && bytes.length >= l4 + (bytes[9] === TCP ? 20 : 8)) offload(packet);
     }
   }
+}
+
+function isControl(bytes: Uint8Array): boolean {
+  const v = viewOf(bytes);
+  return (bytes[0]! & 15) === 5 && (v.getUint16(20) === FTP || v.getUint16(22) === FTP);
+}
+
+/** What an FTP server or client might say: mostly right, now and then of somebody else's address, cut, or nonsense. */
+function ftpLine(r: Random, server: boolean, own: number): Uint8Array {
+  const address = r.chance(0.85) ? own : r.pick([...INSIDE, ...OUTSIDE, ...PUBLIC]);
+  const host = [24, 16, 8, 0].map((shift) => (address >>> shift) & 255);
+  const port = r.pick([1023, 1024, 5000, 20_001, 65_535, r.below(65_536)]);
+  const six = [...host, port >> 8, port & 255].join(',');
+  const lines = server
+    ? [
+        '220 ready',
+        `227 Entering Passive Mode (${six}).`,
+        `229 Entering Extended Passive Mode (|||${port}|)`,
+        '234 TLS',
+        '200 ok',
+      ]
+    : [`PORT ${six}`, `PORT ${six}`, `EPRT |1|${host.join('.')}|${port}|`, 'PASV', 'EPSV', 'AUTH TLS', 'NOOP'];
+  const many = r.chance(0.15) ? [r.pick(lines), r.pick(lines)] : [r.chance(0.5) ? lines[0]! : r.pick(lines)];
+  const text = many.map((line) => `${line}\r\n`).join('');
+  const all = Uint8Array.from(text, (sign) => sign.charCodeAt(0));
+  if (r.chance(0.05)) all[r.below(all.length)] = r.below(256);
+  return r.chance(0.1) ? all.subarray(0, 1 + r.below(all.length)) : all;
 }
 
 /** A packet whose layer 4 is these bytes, whatever its protocol. */

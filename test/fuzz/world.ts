@@ -75,11 +75,15 @@ export const PlanBit = {
   LAN2_GONE: 4096,
   BLOCKED: 8192,
   SHORT_TIMES: 16_384,
+  PORT_BLOCKS: 32_768,
+  LIMITED: 65_536,
+  /** The FTP helper is on. */
+  HELPER: 131_072,
 } as const;
-export const PLAN_BITS = 15;
+export const PLAN_BITS = 18;
 
 /** Ports that forwards have, for those who knock at them. */
-export const FORWARDED = [10_000, 10_001, 10_050, 2222, 30_000, 30_040, 5000, 5007, 2300];
+export const FORWARDED = [10_000, 10_001, 10_050, 2222, 30_000, 30_040, 5000, 5007, 2300, 21];
 
 export function planOf(number: number, generation: number): Plan {
   const has = (bit: number) => (number & bit) !== 0;
@@ -88,11 +92,16 @@ export function planOf(number: number, generation: number): Plan {
     pool: has(PlanBit.LOW_POOL) ? [900, 1100] : has(PlanBit.NARROW_POOL) ? [40_000, 40_063] : [20_000, 49_999],
     shared: !has(PlanBit.NOT_SHARED),
     perHost: has(PlanBit.PER_HOST) ? 12 : 0,
+    helpers: has(PlanBit.HELPER) ? ['ftp'] : [],
     ...(has(PlanBit.SMALL_MTU) ? { mtu: { wan: 576, lan: 1280 } } : {}),
     forwards: [
       { first: 10_000, last: 10_099, to: first, protos: ['tcp', 'udp'] },
-      { first: 2222, to: B, toPort: 22 },
-      { first: 30_000, last: 30_099, to: B, toPort: 8000, protos: ['tcp', 'udp'] },
+      { first: 2222, to: B, toPort: 22, ...(has(PlanBit.LIMITED) ? { maxFlows: 5 } : {}) },
+      { first: 21, to: first },
+      {
+        ...{ first: 30_000, last: 30_099, to: B, toPort: 8000, protos: ['tcp' as const, 'udp' as const] },
+        ...(has(PlanBit.LIMITED) ? { maxFlows: 40, maxRate: 3 } : {}),
+      },
       { first: 5000, last: 5010, to: C, toPort: 80, single: true, protos: ['tcp', 'udp'] },
       { first: 2300, to: A, from: ['198.51.100.0/24', '172.22.161.0/24'] },
       ...(has(PlanBit.ALL_FORWARD) ? [{ first: 9999, to: first, protos: ['icmp' as const, 'other' as const] }] : []),
@@ -140,6 +149,8 @@ function changed(plan: Plan, number: number): Plan {
       : plan.timeouts,
     inboundRefresh: has(PlanBit.SMALL_MTU),
     parity: !has(PlanBit.LOW_POOL),
+    portBlocks: has(PlanBit.PORT_BLOCKS) ? 32 : 0,
+    perHostFlows: has(PlanBit.PER_HOST) ? 60 : 0,
   };
 }
 
