@@ -33,7 +33,9 @@ function identity() {
 function fresh() {
   if (!existsSync(built) || !existsSync(stamp) || readFileSync(stamp, 'utf8') !== identity()) return false;
   const made = statSync(built).mtimeMs;
-  const sources = readdirSync(join(root, 'native')).map((file) => join(root, 'native', file));
+  // Not the folder of fuzz targets beside them: they are no part of the addon, so it would stay older for ever.
+  const names = readdirSync(join(root, 'native')).filter((file) => /\.(cc|h)$/.test(file));
+  const sources = names.map((file) => join(root, 'native', file));
   return [...sources, join(root, 'binding.gyp')].every((file) => statSync(file).mtimeMs < made);
 }
 
