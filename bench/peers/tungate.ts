@@ -1,32 +1,59 @@
 /** The daemon as a user starts it, with a config file. */
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { Daemon } from '../../src/lab/index.js';
-import type { Peer } from './peer.js';
+import { IPERF, NEIGHBOUR } from '../lib/stage.js';
+import { FIRST_FORWARD, type Peer, ROUTED, type Setup } from './peer.js';
 
-const CONFIG = `uplink: { interface: wan, address: auto, ports: "20000-49999" }
+function config({ forwards = 0, flows = 0 }: Setup): string {
+  const ports = Array.from({ length: forwards }, (_, n) => `  - "${FIRST_FORWARD + 2 * n}:172.22.161.170:7000/udp"\n`);
+  // Up to 1,000,000 flows from 250 addresses: no host comes near its own limits. The pool makes room for many forwards only.
+  return `uplink: { interface: wan, address: auto, ports: "${forwards > 0 ? '20000-29999' : '20000-49999'}" }
 lans:
   - { interface: lan, subnet: 172.22.161.0/24 }
+  - { interface: lan2, subnet: 172.22.162.0/24 }
+forwards:
+  - "${IPERF}:${NEIGHBOUR}:${IPERF}/tcp"
+${ports.join('')}${flows > 200_000 ? `limits: { flows: ${Math.ceil(flows * 1.05)}, per_host: 0 }` : 'limits: { per_host: 0 }'}
 metrics: { listen: off }
 `;
+}
 
 export function tungate(): Peer {
   let daemon: Daemon;
   return {
     name: 'tungate',
-    async start(router) {
-      daemon = await Daemon.start(router, CONFIG);
+    settings: 'the daemon with its defaults; no limit on ports per host, as the kernel has none',
+    router: true,
+    missing: async () => '',
+    async start({ router }, setup = {}) {
+      daemon = await Daemon.start(router, config(setup));
+      return ROUTED;
     },
     async stop() {
       const code = await daemon.stop();
       if (code !== 0) throw new Error(`tungate ended with ${code}\n${daemon.process.tail()}`);
     },
-    memory() {
-      // nsenter has become the daemon by exec: the pid is its own.
-      const status = readFileSync(`/proc/${daemon.process.child.pid}/status`, 'utf8');
-      return Number(/VmRSS:\s+(\d+)/.exec(status)![1]) / 1024;
-    },
     async flows() {
       return (await daemon.json<{ flows: { live: number } }>('status')).flows.live;
     },
+    async memory() {
+      // nsenter has become the daemon by exec: the pid is its own.
+      const rollup = readFileSync(`/proc/${daemon.process.child.pid}/smaps_rollup`, 'latin1');
+      const of = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(rollup)?.[1]) * 1024;
+      return { rss: of('Rss'), pss: of('Pss'), table: tableBytes(daemon.runtimeDir) };
+    },
   };
+}
+
+/** What the flow table takes on tmpfs. */
+function tableBytes(runtimeDir: string): number {
+  for (const name of ['flows', 'tungate/flows', 'default/flows']) {
+    try {
+      return statSync(join(runtimeDir, name)).blocks * 512;
+    } catch {
+      // another layout of the runtime folder
+    }
+  }
+  return 0;
 }

@@ -1,4 +1,4 @@
-/** iperf3 between two namespaces: one TCP stream, judged by what the receiving end counted. */
+/** iperf3 between two namespaces: TCP, one stream or several, judged by what the receiving end counted. */
 import type { Namespace } from './namespace.js';
 
 export interface Throughput {
@@ -16,12 +16,13 @@ export async function iperf(
   server: Namespace,
   client: Namespace,
   to: string,
-  options: { seconds: number; reverse?: boolean },
+  options: { seconds: number; reverse?: boolean; streams?: number },
 ): Promise<Throughput> {
   const listener = server.spawn(['iperf3', '-s', '-1', '--forceflush']);
   await listener.waitFor(/listening/);
   const direction = options.reverse ? ['-R'] : [];
-  const text = await client.must(['iperf3', '-J', '-c', to, '-t', String(options.seconds), ...direction], {
+  const streams = ['-P', String(options.streams ?? 1)];
+  const text = await client.must(['iperf3', '-J', '-c', to, '-t', String(options.seconds), ...streams, ...direction], {
     seconds: options.seconds + 20,
   });
   await listener.stop();

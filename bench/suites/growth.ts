@@ -1,0 +1,77 @@
+/** Suite 5: what it costs that there are many live flows, and many forwards that do not merge. */
+import type { Bench, Suite } from '../lib/bench.js';
+import { pass, type Stream } from '../lib/load.js';
+import type { Peer } from '../peers/peer.js';
+import { capacity, inward, outward } from './small.js';
+import { tcp } from './tcp.js';
+
+export const FLOWS = [1, 1000, 100_000, 1_000_000] as const;
+export const FORWARDS = [1, 100, 10_000] as const;
+/** The flows over which inbound packets are spread, the same for each number of forwards. */
+const INBOUND_FLOWS = 10_000;
+const FILL_RATE = 150_000;
+
+/** One packet of each flow, so that all of them live. Returns how many the peer then has. */
+export async function fill(bench: Bench, peer: Peer, stream: Stream, direction: 'out' | 'in'): Promise<number> {
+  const { client, server } = bench.stage;
+  const [from, to] = direction === 'out' ? [client, server] : [server, client];
+  const flows = stream.flows ?? 1;
+  // A second lap fills what the first one lost.
+  for (let lap = 0; lap < 3; lap++) {
+    await pass(from, to, stream, { rate: FILL_RATE, packets: flows, seconds: flows / FILL_RATE + 20 });
+    const live = (await peer.flows?.(bench.stage)) ?? 0;
+    if (live >= flows * 0.99) return live;
+  }
+  throw new Error(`${peer.name} holds ${await peer.flows?.(bench.stage)} flows of ${flows}`);
+}
+
+export const name = (count: number, what: string) => `${count.toLocaleString('en-US')} ${what}${count > 1 ? 's' : ''}`;
+
+/** Peers that can have that many; the kernel's limit belongs to the machine, and the bench leaves it as it is. */
+export const room = (flows: number) => (peer: Peer) =>
+  peer.router && peer.flows !== undefined && (peer.limit?.() ?? Infinity) >= flows * 1.05;
+
+export const suite: Suite = {
+  name: 'growth',
+  title: 'Growth',
+  method:
+    'The highest loss-free rate of 64-byte packets and one TCP stream beside that many live flows, visited without order; then packets to that many forwards of single ports of which no two are neighbours, over 10,000 flows each time, steering included. The kernel takes no part above its nf_conntrack_max.',
+  metrics: {
+    pps: { title: 'highest rate', unit: 'packets/s', better: 'more', plot: true },
+    gbps: { title: 'one TCP stream', unit: 'Gb/s', better: 'more' },
+    cpu: { title: 'TCP, busy time', unit: 's/GB', better: 'less' },
+  },
+  tools: ['iperf3'],
+  async run(bench) {
+    const { rounds, quick } = bench.options;
+    const seconds = Math.min(1, bench.options.seconds);
+    for (let round = 0; round < rounds; round++) {
+      for (const flows of quick ? FLOWS.slice(1, 3) : FLOWS)
+        await bench.rounds(
+          async (peer, way) => {
+            const stream = await outward(bench, way, flows);
+            await fill(bench, peer, stream, 'out');
+            const pps = await capacity(bench, stream, 'out', seconds);
+            const { gbps, cpu } = await tcp(bench, bench.stage, 'out', 1, Math.min(3, bench.options.seconds));
+            bench.record(peer, name(flows, 'flow'), { pps, gbps, cpu });
+          },
+          { only: room(flows), setup: { flows }, rounds: 1 },
+        );
+      for (const forwards of quick ? FORWARDS.slice(1) : FORWARDS)
+        await bench.rounds(
+          async (peer) => {
+            const stream = await inward(bench, forwards, INBOUND_FLOWS);
+            await fill(bench, peer, stream, 'in');
+            const pps = await capacity(bench, stream, 'in', seconds);
+            const { gbps, cpu } = await tcp(bench, bench.stage, 'out', 1, Math.min(3, bench.options.seconds));
+            bench.record(peer, name(forwards, 'forward'), { pps, gbps, cpu });
+          },
+          {
+            only: (peer) => room(INBOUND_FLOWS)(peer) && peer.name !== 'iptables-legacy',
+            setup: { forwards },
+            rounds: 1,
+          },
+        );
+    }
+  },
+};

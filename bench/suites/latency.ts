@@ -1,0 +1,102 @@
+/** Suite 4: what a packet waits on its way through, idle and at half load, and the longest silence at full load. */
+import { iperf } from '../../src/lab/index.js';
+import type { Bench, Suite } from '../lib/bench.js';
+import { pass, type Received, Sink, type Stream, send } from '../lib/load.js';
+import { SERVER } from '../lib/stage.js';
+import type { Peer, Way } from '../peers/peer.js';
+import { capacity, outward } from './small.js';
+
+/** Probes a second. */
+const IDLE = 1000;
+const BUSY = 2000;
+
+async function probe(bench: Bench, way: Way, rate: number, seconds: number): Promise<Received & { sent: number }> {
+  const stream = await outward(bench, way, 1);
+  const { client, server } = bench.stage;
+  return pass(client, server, { ...stream, sport: 4000 }, { rate, seconds, delays: true, realtime: true });
+}
+
+const delays = ({ p50 = 0, p99 = 0, p999 = 0 }: Received) => ({ p50, p99, p999 });
+
+/** Half of what the slower of kernel and tungate can do: the same load for everybody, and one that everybody bears. */
+async function halfLoad(bench: Bench, routers: readonly Peer[]): Promise<number> {
+  const rates: number[] = [];
+  for (const peer of routers)
+    await bench.with(peer, {}, async (way) => {
+      rates.push(await capacity(bench, await outward(bench, way, 100), 'out', 1));
+    });
+  return Math.round(Math.min(...rates) / 2);
+}
+
+/** Packets at `rate` on other ports while `act` runs. */
+async function beside<T>(
+  bench: Bench,
+  stream: Stream,
+  rate: number,
+  seconds: number,
+  act: () => Promise<T>,
+): Promise<T> {
+  const { client, server } = bench.stage;
+  const sink = await Sink.start(server, 7001);
+  const load = send(client, { ...stream, dport: 7001 }, { rate, seconds: seconds + 1, run: sink.run });
+  try {
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    return await act();
+  } finally {
+    await load;
+    await sink.end();
+  }
+}
+
+export const suite: Suite = {
+  name: 'latency',
+  title: 'Latency',
+  method:
+    "Probes of 64 bytes, 1,000 a second (2,000 at full load), stamped by a sender with real-time priority and by the server's kernel on arrival, so that neither program's sleep counts. Half load: 64-byte packets beside them at half the rate that the slower of the kernel and tungate carries without loss, the same for both. Full load: one TCP stream as fast as it goes; the gap is the longest silence of the probes beyond the sender's own. The added latency is the difference from the kernel.",
+  metrics: {
+    p50: { title: 'p50', unit: 'µs', better: 'less', compare: 'difference', plot: true },
+    p99: { title: 'p99', unit: 'µs', better: 'less', compare: 'difference' },
+    p999: { title: 'p99.9', unit: 'µs', better: 'less', compare: 'difference' },
+    gap: { title: 'longest gap', unit: 'ms', better: 'less', compare: 'difference' },
+    lost: { title: 'probes lost', unit: '%', better: 'less', compare: 'none' },
+  },
+  tools: ['iperf3'],
+  async run(bench) {
+    const { seconds, quick } = bench.options;
+    await bench.rounds(async (peer, way) => {
+      await probe(bench, way, IDLE, 0.5); // warm-up
+      const { result } = await bench.calm.measure(() => probe(bench, way, IDLE, seconds));
+      bench.record(peer, 'idle', delays(result));
+    });
+    const routers = { only: (peer: Peer) => peer.router };
+    const load = await halfLoad(
+      bench,
+      bench.peers.filter((peer) => peer.router),
+    );
+    bench.say(`half load is ${load} packets/s`);
+    await bench.rounds(async (peer, way) => {
+      const stream = await outward(bench, way, 100);
+      const { result } = await bench.calm.measure(() =>
+        beside(bench, stream, load, seconds, () => probe(bench, way, BUSY, seconds)),
+      );
+      bench.record(peer, 'half load', delays(result));
+    }, routers);
+    const long = quick ? 3 : 60;
+    await bench.rounds(
+      async (peer, way) => {
+        const { client, server } = bench.stage;
+        await iperf(server, client, SERVER, { seconds: 1 });
+        const { result } = await bench.calm.measure(async () => {
+          const full = iperf(server, client, SERVER, { seconds: long + 1 });
+          await new Promise((resolve) => setTimeout(resolve, 500));
+          const seen = await probe(bench, way, BUSY, long - 0.5);
+          await full;
+          return seen;
+        });
+        const lost = 100 * (1 - result.received / result.sent);
+        bench.record(peer, `full load, ${long} s`, { ...delays(result), gap: (result.gap ?? 0) / 1000, lost });
+      },
+      { ...routers, rounds: quick ? 1 : 2 },
+    );
+  },
+};
