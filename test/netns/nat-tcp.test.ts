@@ -238,7 +238,7 @@ describe('TCP as real programs see it', () => {
     await Promise.all([connection.hangUp(), inward.hangUp()]);
   });
 
-  test('REQ-12 a flood that fills the table: live connections go on, what is refused is counted, the table stays in its bounds', async () => {
+  test('REQ-12 a flood that fills the table gives way: live connections go on, new ones come to be, the table stays in its bounds', async () => {
     assert.equal(await stage.daemon.stop(), 0);
     stage.daemon.configure(config('limits: { flows: 1024 }\n'));
     await stage.daemon.up();
@@ -252,8 +252,8 @@ describe('TCP as real programs see it', () => {
     for (let i = 0; i < 5; i++) assert.equal((await connection.say(`full ${i}`)).text, `full ${i}`);
     const { flows, drops } = await stage.daemon.json<Status>('status');
     assert.ok(flows.live <= 1024 && flows.live > 1000, `${flows.live} flows`);
-    const refused = drops.find(({ reason }) => reason === 'table-full')?.packets ?? 0;
-    assert.ok(refused > 500, `${refused} refused`);
+    assert.equal(drops.find(({ reason }) => reason === 'table-full')?.packets ?? 0, 0);
+    await assertWorks(stage);
     await connection.hangUp();
   });
 });
