@@ -62,7 +62,7 @@ mutant(
 mutant(
   33,
   'flows without NAT are not counted',
-  'const charged = f.mapping === 0 && (f.flags & RowFlag.INBOUND) === 0;',
+  'const charged = f.mapping === 0 && !inbound;',
   'const charged = false;',
 );
 mutant(
@@ -76,7 +76,12 @@ inFile('src/datapath/unsolicited.ts', 'datapath/nat');
 mutant(18, 'unsolicited SYNs are answered at once', 'const WAIT_MS = 6000;', 'const WAIT_MS = 1000;');
 mutant(18, 'a SYN that was crossed is answered too', 'if (!crossed) replyError', 'replyError');
 inFile('src/datapath/claim.ts', 'datapath/nat', 'datapath/mapping');
-mutant(12, 'closed connections keep their ports', 'Math.min(RECLAIM_TRIES, closedPorts.length);', '0;');
+mutant(
+  12,
+  'closed connections keep their ports',
+  'RECLAIM_BLOCK_TRIES : RECLAIM_TRIES, closedPorts.length);',
+  'RECLAIM_BLOCK_TRIES : 0, closedPorts.length);',
+);
 mutant(
   12,
   'a connection that was opened again gives way',
