@@ -157,20 +157,32 @@ export class Journal {
     const socket = nl ?? new Netlink();
     try {
       this.#hurryErrors(socket);
-      for (const change of this.changes.toReversed()) {
-        try {
-          const { outcome, words } = undoChange(change, socket);
-          report[outcome].push(words);
-          this.forget(change);
-        } catch (error) {
-          report.failed.push(error instanceof Error ? error.message : String(error));
-        }
-      }
+      // What fails once may succeed when the rest is gone.
+      report.failed = this.#undoPass(socket, report);
+      if (report.failed.length > 0) report.failed = this.#undoPass(socket, report);
     } finally {
       if (!nl) socket.close();
     }
     if (this.#changes.size === 0) this.#remove();
     return report;
+  }
+
+  /** Once through all that is left, newest first. Returns what failed. */
+  #undoPass(nl: Netlink, report: Record<Undone['outcome'], string[]>): string[] {
+    const failed: string[] = [];
+    for (const change of this.changes.toReversed()) {
+      try {
+        // Its filter would look like a stranger's, for whom the qdisc stays.
+        if (change.kind === 'qdisc' && this.changes.some((one) => one.kind === 'filter' && one.index === change.index))
+          throw new Error(`clsact of ${change.interface} stays: a filter on it could not be deleted`);
+        const { outcome, words } = undoChange(change, nl);
+        report[outcome].push(words);
+        this.forget(change);
+      } catch (error) {
+        failed.push(error instanceof Error ? error.message : String(error));
+      }
+    }
+    return failed;
   }
 
   /** What the kernel has yet to say about VMs that do not answer, it says while the filters stand that catch it (REQ-41). */
