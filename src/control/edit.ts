@@ -5,12 +5,12 @@
  * runtime directory for what is not. So there is one truth, the files, and one way to bring it into force, the reload: an
  * edit that the reload would refuse is not written. What stands in other files is their owner's; it is named, not touched.
  *
- * Everything here is pure: texts in, texts out. The comments and the order of a file are kept.
+ * Everything here but writeEdit is pure: texts in, texts out. The comments and the order of a file are kept.
  */
 import { isMap, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
 import { formatAddress, formatPrefix, lengthOf } from './address.js';
 import type { LoadOptions } from './config.js';
-import { ownOverlay, readText } from './files.js';
+import { ownOverlay, readText, replaceFile } from './files.js';
 import type { BlockConfig, Config } from './model.js';
 import { printBlock } from './print.js';
 import { Refused } from './refused.js';
@@ -162,4 +162,17 @@ function withoutItem(text: string, section: Section, line: number, col: number):
   if (at < 0) throw new Refused(409, 'the files have changed since they were read; try again');
   (list as { items: unknown[] }).items.splice(at, 1);
   return document.toString({ lineWidth: 0 });
+}
+
+/** Puts the texts in place. What cannot be written is refused. */
+export function writeEdit(edit: Edit): void {
+  for (const [file, text] of edit) {
+    try {
+      replaceFile(file, text);
+    } catch (error) {
+      const remedy =
+        "give the router's user the right to its folder (as a service: ReadWritePaths= in the unit), or use --temporary";
+      throw new Refused(409, `${file}: cannot be written (${(error as Error).message}): ${remedy}`);
+    }
+  }
 }

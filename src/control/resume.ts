@@ -94,6 +94,8 @@ export interface Resumed {
   readonly workers: WorkerSet;
   /** Settles when packets flow, or when they cannot. */
   readonly started: Promise<void>;
+  /** Why the TUN is gone, if it went away before anybody listened. */
+  readonly lost: () => string | undefined;
   readonly log: EarlyLog;
   /** Gives the runtime directory back. */
   readonly release: () => void;
@@ -120,6 +122,7 @@ export function resume(
   if (!record || ownerOf(paths) !== null || !mayChangeNetwork()) return null;
   const log = new EarlyLog();
   const undo: (() => void)[] = [];
+  let message: string | undefined;
   try {
     const release = claimRuntimeDir(paths);
     undo.push(release);
@@ -134,11 +137,13 @@ export function resume(
       plan: record.plan,
       log,
       parked,
-      onLinkLost: () => {},
+      onLinkLost: (why) => {
+        message = why;
+      },
     });
     const started = workers.start();
     started.catch(() => {}); // whoever waits for it is told
-    return { record, hold, workers, started, log, release };
+    return { record, hold, workers, started, lost: () => message, log, release };
   } catch {
     for (const act of undo.reverse()) act();
     return null;

@@ -18,33 +18,27 @@
  * carry. If the kernel refuses a change while running (an interface vanished in between), it is tried again from a new
  * snapshot until it succeeds.
  */
-import { rmSync, statSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
+import { rmSync } from 'node:fs';
 import { isDeepStrictEqual } from 'node:util';
-import type { Worker } from 'node:worker_threads';
 import type { ChangeAnswer, Phase, ReloadAnswer } from '../contract/api.js';
-import { tableLayout } from '../contract/table-layout.js';
 import type { World } from '../contract/world.js';
-import { native } from '../native.js';
 import { addressesWithoutRoom } from './address-room.js';
 import { planDifference } from './answers.js';
 import { Refused } from './api.js';
 import { activeBlocks, nextBlockEnd } from './blocks.js';
 import { compile } from './compile.js';
 import type { Compiled } from './compiled.js';
-import { loadConfig } from './config.js';
-import { laterChanges, sameMeaning } from './config-change.js';
+import { laterChanges, readChanged, sameMeaning } from './config-change.js';
+import { DataPlane, type DataPlaneOptions } from './data-plane.js';
 import type { Log } from './early-log.js';
-import { type Edit, Overlay } from './edit.js';
-import { formatError } from './errors.js';
-import { replaceFile } from './files.js';
-import { TableReader } from './flows.js';
+import { type Edit, Overlay, writeEdit } from './edit.js';
+import type { TableReader } from './flows.js';
 import { KernelHold } from './kernel-hold.js';
 import { readMemory, writeMemory } from './memory.js';
-import type { Config, ConfigError } from './model.js';
-import { forgetPlan, letGo, type Resumed, writePlan } from './resume.js';
+import type { Config } from './model.js';
+import { letGo } from './resume.js';
 import type { RuntimePaths } from './runtime-dir.js';
-import { type Swapped, WorkerSet } from './workers.js';
+import type { Swapped, WorkerSet } from './workers.js';
 
 /** Filters that somebody deleted are put back at once (steer-watch.ts); what has no bell (sysctls) within this time. */
 const VERIFY_MS = 5000;
@@ -63,28 +57,8 @@ const NOTHING: Applied = { flows: { stayed: 0, moved: 0, ended: 0 }, difference:
 /** Called with a config that is right, before it comes into force. */
 export type Adopt = (next: Config) => Promise<void>;
 
-export interface RouterOptions {
-  readonly paths: RuntimePaths;
+export interface RouterOptions extends DataPlaneOptions {
   readonly config: Config;
-  readonly log: Log;
-  /** Keeps the TUN's queues from one run to the next, where somebody does. */
-  readonly fdStore?: FdStore;
-  /** A thread that has loaded its program already. */
-  readonly parked?: Worker;
-  /** A data plane that runs since before the config was read; then `parked` is part of it. */
-  readonly resumed?: Resumed | null;
-}
-
-export interface FdStore {
-  /** Queues that were kept; they are the caller's from now on. */
-  takeTunFds(): readonly number[];
-  /** Called with the queues of each TUN that is made, and with none when there is none to keep. */
-  storeTunFds(fds: readonly number[]): void;
-}
-
-/** One queue and one worker; a processor is left for everybody else. */
-export function queuesFor({ workers }: Config): number {
-  return workers || Math.max(1, availableParallelism() - 1);
 }
 
 export class Router {
@@ -92,11 +66,9 @@ export class Router {
   config: Config;
   loadedAt = Date.now() / 1000;
   lastReload: { at: number; errors: readonly string[] };
-  table: TableReader | null = null;
   readonly paths: RuntimePaths;
   #compiled: Compiled;
   #world: World;
-  #workers: WorkerSet | null = null;
   #timer: NodeJS.Timeout | undefined;
   #retry: NodeJS.Timeout | undefined;
   #blockEnd: NodeJS.Timeout | undefined;
@@ -106,6 +78,7 @@ export class Router {
   readonly #options: RouterOptions;
   readonly #log: Log;
   readonly #hold: KernelHold;
+  readonly #plane: DataPlane;
 
   /** Opens the journal and looks at the host; changes nothing. */
   constructor(options: RouterOptions) {
@@ -116,6 +89,7 @@ export class Router {
     this.#log = log;
     this.lastReload = { at: this.loadedAt, errors: [] };
     this.#hold = resumed?.hold ?? new KernelHold(paths.undo, log);
+    this.#plane = new DataPlane(this.#hold, options, (message) => void this.#linkLost(message));
     this.#world = this.#hold.readWorld();
     const memory = this.#hold.adopts ? readMemory(paths.memory) : null;
     this.#compiled = compile(activeBlocks(config), this.#world, memory ? { memory } : undefined);
@@ -130,7 +104,11 @@ export class Router {
   }
 
   get workers(): WorkerSet | null {
-    return this.#workers;
+    return this.#plane.workers;
+  }
+
+  get table(): TableReader | null {
+    return this.#plane.table;
   }
 
   get problems(): string[] {
@@ -165,10 +143,7 @@ export class Router {
 
   async #start(): Promise<void> {
     if (this.#hold.adopts) this.#log.info('an earlier run left its TUN and steering here; going on with them');
-    if (this.#options.resumed) await this.#join(this.#options.resumed);
-    else await this.#startWorkers();
-    const layout = tableLayout(this.config.limits.flows);
-    this.table = new TableReader(native.mapFile(this.paths.flows, layout.bytes).buffer, layout);
+    this.#compiled = await this.#plane.start(this.config, this.#compiled);
     this.#hold.reserve(this.#compiled);
     this.#hold.steer(this.#compiled, true);
     this.#hold.watch(this.#world, {
@@ -179,72 +154,9 @@ export class Router {
     this.#timer = setInterval(() => void this.#verify(), VERIFY_MS);
     this.#timer.unref();
     this.#awaitBlockEnd();
-    this.#remember();
+    this.#plane.remember(this.config, this.#compiled, this.#notes.length > 0);
     this.phase = 'ready';
     for (const problem of this.problems) this.#log.warn(problem);
-  }
-
-  async #startWorkers(): Promise<void> {
-    const { config, paths } = this;
-    const { fdStore, parked } = this.#options;
-    const { plan, tunAddresses, memory } = this.#compiled;
-    const { fds } = this.#hold.openTun(config.tun.name, queuesFor(config), tunAddresses, fdStore?.takeTunFds());
-    fdStore?.storeTunFds(fds);
-    this.#workers = new WorkerSet({
-      tunFds: fds,
-      tableFile: paths.flows,
-      flows: config.limits.flows,
-      plan,
-      log: this.#log,
-      parked,
-      onLinkLost: (message) => void this.#linkLost(message),
-    });
-    writeMemory(paths.memory, memory);
-    this.#dropOtherTable(tableLayout(config.limits.flows).bytes);
-    await this.#workers.start();
-  }
-
-  /** Packets flow already, by the last run's plan: what the config and the host say now is brought to it as a change is. */
-  async #join({ record, workers, started }: Resumed): Promise<void> {
-    this.#workers = workers;
-    workers.onLinkLost = (message) => void this.#linkLost(message);
-    this.#options.fdStore?.storeTunFds(this.#hold.tun!.fds);
-    await started;
-    const { memory } = this.#compiled;
-    const plan = { ...this.#compiled.plan, generation: record.plan.generation };
-    if (isDeepStrictEqual(plan, record.plan)) {
-      const generation = plan.generation;
-      this.#compiled = { ...this.#compiled, plan, memory: { ...memory, generation } };
-      return;
-    }
-    writeMemory(this.paths.memory, memory);
-    this.#hold.reserve(this.#compiled);
-    await workers.setPlan(this.#compiled.plan);
-  }
-
-  /** A table for another number of flows cannot be taken over; as a file it would keep its memory. */
-  #dropOtherTable(bytes: number): void {
-    const there = statSync(this.paths.flows, { throwIfNoEntry: false });
-    if (!there || there.size === bytes) return;
-    this.#log.warn('limits.flows is another than in the last run: its flows are not taken over');
-    rmSync(this.paths.flows);
-  }
-
-  /** For a next start that goes on at once (resume.ts). One that is to differ from this run must not. */
-  #remember(): void {
-    const { paths, config } = this;
-    const { tun } = this.#hold;
-    const { plan, tunAddresses } = this.#compiled;
-    try {
-      if (this.#notes.length > 0 || !tun) {
-        forgetPlan(paths);
-        return;
-      }
-      const { flows } = config.limits;
-      writePlan(paths, config.file, { tun: tun.name, queues: tun.fds.length, flows, tunAddresses, plan });
-    } catch (error) {
-      this.#log.debug({ err: error }, 'cannot note the plan; a start after a crash will take longer');
-    }
   }
 
   // ---- Change.
@@ -282,7 +194,7 @@ export class Router {
       const edit = prepare(this.#read());
       const next = this.#read(edit);
       const answer = await this.#take(next, async () => {
-        for (const [file, text] of edit) write(file, text);
+        writeEdit(edit);
         await adopt(next);
       });
       return { ...answer, files: [...edit.keys()] };
@@ -292,14 +204,7 @@ export class Router {
   /** The config as it is written, or as it would be with other texts in some files. */
   #read(edit?: Edit): Config {
     if (this.phase !== 'ready') throw new Refused(409, `the router is ${this.phase}`);
-    const { file } = this.config;
-    const result = loadConfig(file, { temporary: this.paths.temporary, ...(edit && { instead: edit }) });
-    if ('config' in result) return result.config;
-    // Of a text that is not written, places say nothing.
-    const lines = result.errors.map((error: ConfigError) =>
-      edit?.has(error.file) ? error.message : formatError(error),
-    );
-    throw new Refused(422, edit ? lines[0]! : `${file}: the config has errors`, edit ? lines.slice(1) : lines);
+    return readChanged(this.config.file, this.paths.temporary, edit);
   }
 
   async #take(config: Config, adopt: Adopt): Promise<ReloadAnswer> {
@@ -323,7 +228,7 @@ export class Router {
       this.#again();
       throw error;
     });
-    this.#remember();
+    this.#plane.remember(this.config, this.#compiled, this.#notes.length > 0);
     for (const note of this.#notes) this.#log.warn(note);
     const { generation } = this.#compiled.plan;
     return { generation, changed: generation !== before || !same, ...applied, problems: this.problems };
@@ -336,7 +241,8 @@ export class Router {
       const { generation } = this.#compiled.plan;
       try {
         await this.#apply(world, why);
-        if (this.#compiled.plan.generation !== generation) this.#remember();
+        if (this.#compiled.plan.generation !== generation)
+          this.#plane.remember(this.config, this.#compiled, this.#notes.length > 0);
         this.#trouble = '';
       } catch (error) {
         this.#trouble = (error as Error).message;
@@ -375,7 +281,7 @@ export class Router {
     else {
       writeMemory(this.paths.memory, next.memory); // first: it may fail, and then nothing has changed
       this.#compiled = next;
-      flows = await this.#workers!.setPlan(next.plan);
+      flows = await this.#plane.workers!.setPlan(next.plan);
     }
     this.#hold.steer(next);
     this.#awaitBlockEnd();
@@ -417,11 +323,7 @@ export class Router {
       const { name } = this.config.tun;
       this.#log.error(`${message}; making ${name} again`);
       try {
-        await this.#workers!.stop();
-        this.#hold.closeTun();
-        const { fds } = this.#hold.openTun(name, this.#workers!.size, []);
-        this.#options.fdStore?.storeTunFds(fds);
-        await this.#workers!.start(fds);
+        await this.#plane.renewTun(name);
         this.#hold.steer(this.#compiled, true);
         this.#trouble = '';
         this.#log.info(`${name} is back; flows are kept`);
@@ -448,11 +350,7 @@ export class Router {
     clearTimeout(this.#blockEnd);
     this.#hold.unwatch();
     if (!keep) this.#hold.release();
-    await this.#workers?.stop();
-    this.#workers?.close();
-    if (!keep) this.#options.fdStore?.storeTunFds([]);
-    this.#hold.closeTun();
-    this.table = null;
+    await this.#plane.stop(keep);
     const failed = keep ? [] : this.#hold.undo();
     this.#hold.close();
     if (keep) return failed;
@@ -466,17 +364,5 @@ export class Router {
     const mine = this.#queue.then(act);
     this.#queue = mine.catch(() => {});
     return mine;
-  }
-}
-
-/** A change that cannot be written is refused, and nothing has changed. */
-function write(file: string, text: string): void {
-  try {
-    replaceFile(file, text);
-  } catch (error) {
-    throw new Refused(
-      409,
-      `${file}: cannot be written (${(error as Error).message}): give the router's user the right to its folder (a service: ReadWritePaths=), or use --temporary`,
-    );
   }
 }
