@@ -60,8 +60,8 @@ for (let n = 0; n < 30; n++) {
 const spoil = process.argv[2] === 'spoil';
 let kept: unknown;
 const batch = new Batch();
+const link = new ReplayLink(packets, { clock: () => 1_000_000 });
 const run = (count: number): void => {
-  const link = new ReplayLink(packets, { clock: () => 1_000_000 });
   for (let done = 0; done < count; ) {
     const n = cycle(rig.engine, link, batch);
     done += n;
