@@ -1,5 +1,5 @@
 /**
- * The daemon: a router, its ears, and what they answer. `main.ts` starts one and waits for its end.
+ * The daemon: a router, its ears, and what they answer. `life.ts` starts one and waits for its end.
  *
  * The ears open before anything in the kernel is changed (a metrics address that is taken is a config error, and should
  * cost nothing), answer `starting` until packets flow, and close after everything is put back, so that `tungate stop`
