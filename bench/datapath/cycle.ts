@@ -7,18 +7,12 @@
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { Batch } from '../../src/batch.js';
-import { Counter, counterView, newCounters } from '../../src/contract/counters.js';
-import { Mapping } from '../../src/contract/plan.js';
+import { Counter } from '../../src/contract/counters.js';
 import { tableLayout } from '../../src/contract/table-layout.js';
 import { VERDICTS } from '../../src/contract/verdict.js';
 import { cycler } from '../../src/datapath/cycle.js';
-import { Engine } from '../../src/datapath/engine.js';
 import { inlineWholeCycle } from '../../src/datapath/jit.js';
-import { openTable } from '../../src/flow/open.js';
-import { ReplayLink } from '../../src/link/index.js';
-import { native } from '../../src/native.js';
-import { makePlan, SERVER } from '../../test/datapath/rig.js';
-import { build } from '../../test/lib-packets.js';
+import { engineFor, linkFor } from './ground.js';
 
 const ROUNDS = 5;
 const PACKETS = 2_000_000;
@@ -35,44 +29,10 @@ function cpuSeconds(): number {
   return (user + system) / 1e6;
 }
 
-/** One packet of each flow, in random order: a template with other sources and ports (checksum 0). */
-function* packets(flows: number): Generator<Uint8Array> {
-  const packet = build({
-    proto: 'udp',
-    src: '172.22.0.1',
-    dst: SERVER,
-    sport: 1,
-    dport: 9,
-    payload: new Uint8Array(36),
-    noChecksum: true,
-    df: true,
-  });
-  const v = new DataView(packet.buffer, packet.byteOffset);
-  const order = Int32Array.from({ length: flows }, (_, n) => n);
-  for (let i = flows - 1; i >= 0; i--) {
-    const j = Math.floor(Math.random() * (i + 1));
-    const n = order[j]!;
-    order[j] = order[i]!;
-    // Endpoint-dependent mapping: ports are shared, so that there are more flows than ports.
-    v.setInt32(12, 0xac16a102 + (n % 250));
-    v.setInt32(16, 0xc6330000 + ((n / 30_000) | 0));
-    v.setUint16(20, 20_000 + (n % 30_000));
-    v.setUint16(22, 9);
-    yield packet.slice();
-  }
-}
-
-function engineFor(flows: number): Engine {
-  const { table } = openTable(native.mapAnonymous(tableLayout(flows).bytes), flows, new Int32Array(4), 1000, native);
-  table.quarantine = 0;
-  const plan = makePlan({ nat: [{ mapping: Mapping.ENDPOINT_DEPENDENT }] });
-  return new Engine(table, plan, counterView(newCounters()));
-}
-
 function run(flows: number): void {
-  const engine = engineFor(Math.max(flows * 1.05, 16_384) | 0);
+  const engine = engineFor(flows);
   const batch = new Batch();
-  const link = new ReplayLink(packets(flows), { clock: () => 1_000_000 });
+  const link = linkFor(flows);
   const step = cycler(engine, link, batch);
   const started = cpuSeconds();
   let done = 0;

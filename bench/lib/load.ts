@@ -101,7 +101,7 @@ export interface SendOptions {
 export async function send(ns: Namespace, stream: Stream, options: SendOptions): Promise<Sent> {
   const { realtime, ...rest } = options;
   const text = await ns.must(argv('send', { ...stream, ...rest, realtime: realtime ? 1 : 0 }), {
-    seconds: options.seconds + 30,
+    seconds: Math.ceil(options.seconds) + 30,
   });
   return JSON.parse(text) as Sent;
 }

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { cpus, release, totalmem } from 'node:os';
 import { run } from '../../src/lab/index.js';
+import { UNPACKED } from './tools.js';
 
 /** Share of the time that the hypervisor may give to others before a measurement counts as disturbed. */
 export const STEAL_LIMIT = 0.1;
@@ -70,7 +71,7 @@ export class Calm {
 
 async function version(argv: readonly string[], pattern: RegExp): Promise<string> {
   try {
-    const { stdout, stderr } = await run(argv, { seconds: 5 });
+    const { stdout, stderr } = await run(argv, { seconds: 5, env: UNPACKED });
     return pattern.exec(stdout + stderr)?.[1] ?? 'unknown version';
   } catch {
     return 'not installed';
@@ -99,9 +100,10 @@ export async function machine(): Promise<Machine> {
       nftables: await version(['nft', '--version'], /v(\S+)/),
       iptables: await version(['iptables-legacy', '--version'], /v(\S+)/),
       slirp4netns: await version(['slirp4netns', '--version'], /version (\S+)/),
-      pasta: await version(['pasta', '--version'], /pasta (\S+)/),
+      // Debian's says "unknown version": its package knows.
+      pasta: await version(['dpkg-query', '-W', 'passt'], /\s(\S+)/),
       nginx: await version(['nginx', '-v'], /nginx\/(\S+)/),
-      wrk: await version(['wrk', '-v'], /wrk (?:debian\/)?(\S+)/),
+      wrk: await version(['wrk', '-v'], /wrk (?:debian\/)?([\d.]\S*)/),
     },
   };
 }

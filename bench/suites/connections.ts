@@ -4,6 +4,7 @@ import type { Process } from '../../src/lab/index.js';
 import type { Bench, Suite } from '../lib/bench.js';
 import { connect } from '../lib/load.js';
 import { SERVER, SOURCES, type Stage } from '../lib/stage.js';
+import { UNPACKED } from '../lib/tools.js';
 
 const PORT = 8000;
 
@@ -22,7 +23,7 @@ http {
 }
 `,
   );
-  const started = server.spawn(['nginx', '-c', file, '-p', lab.dir, '-e', 'stderr']);
+  const started = server.spawn(['nginx', '-c', file, '-p', lab.dir, '-e', 'stderr'], { env: UNPACKED });
   for (let attempt = 0; attempt < 50; attempt++) {
     if ((await server.must(['ss', '-Hltn', `sport = :${PORT}`])).trim()) return started;
     await new Promise((resolve) => setTimeout(resolve, 100));
@@ -42,7 +43,7 @@ async function wrk(bench: Bench, seconds: number): Promise<Record<string, number
   const url = `http://${SERVER}:${PORT}/`;
   const options = ['-t', '1', '-c', '64', '-d', String(seconds), '--timeout', '5', '-H', 'Connection: close'];
   const { result } = await bench.calm.measure(() =>
-    bench.stage.client.must(['wrk', ...options, url], { seconds: seconds + 30 }),
+    bench.stage.client.must(['wrk', ...options, url], { seconds: seconds + 30, env: UNPACKED }),
   );
   const { perSecond, errors } = parseWrk(result);
   return { perSecond, errors };

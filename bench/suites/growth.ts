@@ -16,9 +16,10 @@ export async function fill(bench: Bench, peer: Peer, stream: Stream, direction: 
   const { client, server } = bench.stage;
   const [from, to] = direction === 'out' ? [client, server] : [server, client];
   const flows = stream.flows ?? 1;
-  // A second lap fills what the first one lost.
-  for (let lap = 0; lap < 3; lap++) {
-    await pass(from, to, stream, { rate: FILL_RATE, packets: flows, seconds: flows / FILL_RATE + 20 });
+  // Further laps, each slower, fill what the ones before lost on a machine that others use too.
+  for (let lap = 0; lap < 6; lap++) {
+    const rate = FILL_RATE / 2 ** lap;
+    await pass(from, to, stream, { rate, packets: flows, seconds: flows / rate + 10 });
     const live = (await peer.flows?.(bench.stage)) ?? 0;
     if (live >= flows * 0.99) return live;
   }
