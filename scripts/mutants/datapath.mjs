@@ -181,12 +181,7 @@ mutant(
   'else d.verdict = Verdict.FOREIGN_SOURCE',
   'else d.verdict = Verdict.PUNT',
 );
-mutant(
-  70,
-  'a forward’s target leaves from a pool port',
-  'if (address.owners[index]![port] === forward.id) return port',
-  'if (false) return port',
-);
+mutant(70, 'a forward’s target leaves from a pool port', 'found = port;', 'found = -1;');
 mutant(70, '`from` of a forward is not looked at', 'if (!allowedBy(forward.from, src))', 'if (false)');
 inFile('src/policy/decide.ts', 'policy/unreachable-lan');
 mutant(41, 'a LAN that is gone is sent to', 'if (lan.out === 0 || other?.out === 0)', 'if (false)');
