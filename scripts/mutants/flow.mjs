@@ -82,12 +82,17 @@ mutant(4, 'ports below 1024 are like others', 'const from = wanted < 1024 ? 0 : 
 mutant(5, 'parity is not kept', '(wanted & 1 ? EVEN << 1 : EVEN)', '(wanted & 1 ? -1 : -1)');
 mutant(5, 'parity is kept where it is turned off', 'const classMask = parity ?', 'const classMask = true ?');
 mutant(5, 'the source port is not kept', 'if (!this.#isFree(slot, proto, wanted)) {', 'if (wanted >= 0) {');
-mutant(23, 'ports are given in order', 'const start = this.random() % span;', 'const start = 0;');
+mutant(
+  23,
+  'ports are given in order',
+  'this.#poolWords[pool + from + ((start + i) % span)]',
+  'this.#poolWords[pool + from + i]',
+);
 mutant(
   23,
   'the last word of the pool is never used',
-  'for (let i = 0; i < span; i++)',
-  'for (let i = 0; i < span - 1; i++)',
+  'for (let i = 0; i < span; i++) {\n      const word = this.#poolWords',
+  'for (let i = 0; i < span - 1; i++) {\n      const word = this.#poolWords',
 );
 mutant(
   4,
