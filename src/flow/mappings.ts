@@ -14,7 +14,7 @@
  * A mapping that a helper opens for a connection that its peer will make is *expected*: no flow yet, REMOTE says who may come,
  * until EXPIRES. The first flow in which the inside host answers makes it live.
  *
- * Everything here runs under the table's lock.
+ * The columns of one row are in mapping-rows.ts. Everything here runs under the table's lock.
  */
 import { Filtering } from '../contract/plan.js';
 import {
@@ -22,7 +22,6 @@ import {
   Header,
   MAPPING_KEPT,
   MAX_EXPECTED,
-  MappingKind,
   MappingRow,
   type TableLayout,
   Words,
@@ -30,6 +29,7 @@ import {
 import { TranslationEvent } from '../contract/translation.js';
 import { BucketIndex } from './bucket-index.js';
 import { hashTuple } from './hash.js';
+import { MappingRows } from './mapping-rows.js';
 import { PortBlocks } from './port-blocks.js';
 import { PortPool } from './port-pool.js';
 import { ProbeTable } from './probe-table.js';
@@ -46,9 +46,7 @@ export function protoIndex(proto: number): number {
   return proto === IPPROTO_TCP ? 0 : proto === IPPROTO_UDP ? 1 : 2;
 }
 
-export class Mappings {
-  readonly words: Int32Array;
-  readonly capacity: number;
+export class Mappings extends MappingRows {
   readonly inside: BucketIndex;
   readonly outside: BucketIndex;
   readonly pinholes: ProbeTable;
@@ -63,10 +61,9 @@ export class Mappings {
   readonly #hash: Int32Array;
 
   constructor(buffer: ArrayBuffer, layout: TableLayout, header: Int32Array, hash: Int32Array) {
+    super(buffer, layout, header, hash);
     this.#header = header;
     this.#hash = hash;
-    this.capacity = layout.mappings;
-    this.words = new Int32Array(buffer, layout.mappingsAt, layout.mappings * Words.MAPPING);
     const index = (at: number, hashOf: (value: number) => number) =>
       new BucketIndex(
         new Int32Array(buffer, at, layout.mappingBuckets * BUCKET),
@@ -74,8 +71,8 @@ export class Mappings {
         layout.mappings,
         hashOf,
       );
-    this.inside = index(layout.insideIndexAt, (value) => this.#hashInsideOf(value - 1));
-    this.outside = index(layout.outsideIndexAt, (value) => this.#hashOutsideOf(value - 1));
+    this.inside = index(layout.insideIndexAt, (value) => this.hashInsideOf(value - 1));
+    this.outside = index(layout.outsideIndexAt, (value) => this.hashOutsideOf(value - 1));
     this.pinholes = new ProbeTable(
       new Int32Array(buffer, layout.pinholesAt, layout.pinholes * Words.PINHOLE),
       Words.PINHOLE,
@@ -147,60 +144,6 @@ export class Mappings {
     }
   }
 
-  isHeld(mapping: number): boolean {
-    return this.words[mapping * Words.MAPPING + MappingRow.COUNT] === 0;
-  }
-
-  /** Without flows, is its port still kept for its inside endpoint? (A mapping that was just made is not.) */
-  isHeldAt(mapping: number, now: number): boolean {
-    return this.words[mapping * Words.MAPPING + MappingRow.EXPIRES]! >= now;
-  }
-
-  isShared(mapping: number): boolean {
-    return ((this.words[mapping * Words.MAPPING + MappingRow.META]! >>> 8) & 15) === MappingKind.SHARED_PORT;
-  }
-
-  insideOf(mapping: number): number {
-    return this.words[mapping * Words.MAPPING + MappingRow.INSIDE]!;
-  }
-
-  outsideOf(mapping: number): number {
-    return this.words[mapping * Words.MAPPING + MappingRow.OUTSIDE]!;
-  }
-
-  insidePort(mapping: number): number {
-    return this.words[mapping * Words.MAPPING + MappingRow.PORTS]! >>> 16;
-  }
-
-  outsidePort(mapping: number): number {
-    return this.words[mapping * Words.MAPPING + MappingRow.PORTS]! & 0xffff;
-  }
-
-  filteringOf(mapping: number): number {
-    return (this.words[mapping * Words.MAPPING + MappingRow.META]! >>> 12) & 15;
-  }
-
-  /**
-   * Is this the live mapping of inside endpoint X:x at P:p? A flow that came in through a mapping does not keep it until the
-   * inside host answers, so by then its memory may be somebody else's.
-   */
-  is(mapping: number, proto: number, inside: number, x: number, outside: number, p: number): boolean {
-    const { words } = this;
-    const m = mapping * Words.MAPPING;
-    return (
-      (words[m]! & 1) !== 0 &&
-      words[m + MappingRow.INSIDE] === inside &&
-      words[m + MappingRow.OUTSIDE] === outside &&
-      words[m + MappingRow.PORTS] === ((x << 16) | p) &&
-      (words[m + MappingRow.META]! & 0xff) === proto &&
-      !this.isShared(mapping)
-    );
-  }
-
-  ruleOf(mapping: number): number {
-    return this.words[mapping * Words.MAPPING + MappingRow.META]! >>> 16;
-  }
-
   /**
    * Makes a mapping for X:x at P:p, whose port the caller has claimed from the pool. A shared port passes inside 0, x 0.
    * COUNT is 0 until the first flow joins. Returns −1 when mappings or hosts are full.
@@ -215,15 +158,9 @@ export class Mappings {
     filtering: number,
     rule: number,
   ): number {
-    const header = this.#header;
     const { words } = this;
-    let mapping = header[Header.MAPPING_FREE]! - 1;
-    if (mapping >= 0) header[Header.MAPPING_FREE] = words[mapping * Words.MAPPING + MappingRow.REMOTE]!;
-    else {
-      mapping = header[Header.MAPPING_HIGH_WATER]!;
-      if (mapping >= this.capacity) return -1;
-      header[Header.MAPPING_HIGH_WATER] = mapping + 1;
-    }
+    const mapping = this.take();
+    if (mapping < 0) return -1;
     const m = mapping * Words.MAPPING;
     words[m + MappingRow.INSIDE] = inside;
     words[m + MappingRow.OUTSIDE] = outside;
@@ -245,15 +182,15 @@ export class Mappings {
   /** Indexes a written row and counts it to its host; part of create and of the rebuild at start. False when full. */
   attach(mapping: number): boolean {
     const shared = this.isShared(mapping);
-    if (!this.outside.insert(this.#hashOutsideOf(mapping), mapping + 1)) return false;
+    if (!this.outside.insert(this.hashOutsideOf(mapping), mapping + 1)) return false;
     if (!shared) {
       const host = this.hosts.findOrInsert(this.insideOf(mapping), 0);
-      if (host < 0 || !this.inside.insert(this.#hashInsideOf(mapping), mapping + 1)) {
-        this.outside.remove(this.#hashOutsideOf(mapping), mapping + 1);
+      if (host < 0 || !this.inside.insert(this.hashInsideOf(mapping), mapping + 1)) {
+        this.outside.remove(this.hashOutsideOf(mapping), mapping + 1);
         if (host >= 0) this.#leaveHost(host, -1);
         return false;
       }
-      this.hosts.words[host + 1 + protoIndex(this.#protoOf(mapping))]!++;
+      this.hosts.words[host + 1 + protoIndex(this.protoOf(mapping))]!++;
     }
     this.#header[Header.LIVE_MAPPINGS] = this.#header[Header.LIVE_MAPPINGS]! + 1;
     return true;
@@ -318,15 +255,6 @@ export class Mappings {
     return true;
   }
 
-  /** Keeps the mapping while its last flow may end; `unpin` before anything else joins. */
-  pin(mapping: number): void {
-    this.words[mapping * Words.MAPPING + MappingRow.COUNT]!++;
-  }
-
-  unpin(mapping: number): void {
-    this.words[mapping * Words.MAPPING + MappingRow.COUNT]!--;
-  }
-
   /** A flow that had joined with `remote` ends. The last one: the mapping is held for `hold` seconds, or ends at once. */
   leave(mapping: number, remote: number, inside: number, now: number, hold: number): void {
     const { words, pinholes } = this;
@@ -344,26 +272,6 @@ export class Mappings {
     if (kept < now) words[m + MappingRow.META]! &= ~MAPPING_KEPT;
     words[m + MappingRow.EXPIRES] = Math.max(now + hold, kept);
     if (hold === 0 && kept < now) this.end(mapping);
-  }
-
-  /** Until when hairpin flows keep it, whether it has flows of its own or not; 0 = they do not. */
-  keptUntil(mapping: number): number {
-    const m = mapping * Words.MAPPING;
-    return (this.words[m + MappingRow.META]! & MAPPING_KEPT) !== 0 ? this.words[m + MappingRow.EXPIRES]! : 0;
-  }
-
-  keep(mapping: number, until: number): void {
-    const m = mapping * Words.MAPPING;
-    this.words[m + MappingRow.EXPIRES] = Math.max(this.keptUntil(mapping), until);
-    this.words[m + MappingRow.META]! |= MAPPING_KEPT;
-  }
-
-  /** Another plan has another rule for it. True when fewer may come in than before. */
-  setRule(mapping: number, rule: number, filtering: number): boolean {
-    const m = mapping * Words.MAPPING;
-    const stricter = filtering > this.filteringOf(mapping);
-    this.words[m + MappingRow.META] = (this.words[m + MappingRow.META]! & 0xfff) | (filtering << 12) | (rule << 16);
-    return stricter;
   }
 
   /** Does its filtering let a stranger in (RFC 4787 §5)? */
@@ -426,10 +334,10 @@ export class Mappings {
     if (!this.isShared(mapping)) this.#expectNobody(mapping);
     if (this.log !== null) this.#note(TranslationEvent.MAPPING_ENDS, mapping);
     Atomics.store(words, m, (words[m]! + 1) | 0);
-    const proto = this.#protoOf(mapping);
-    this.outside.remove(this.#hashOutsideOf(mapping), mapping + 1);
+    const proto = this.protoOf(mapping);
+    this.outside.remove(this.hashOutsideOf(mapping), mapping + 1);
     if (!this.isShared(mapping)) {
-      this.inside.remove(this.#hashInsideOf(mapping), mapping + 1);
+      this.inside.remove(this.hashInsideOf(mapping), mapping + 1);
       const host = this.hosts.find(this.insideOf(mapping), 0);
       if (host >= 0) this.#leaveHost(host, protoIndex(proto));
     }
@@ -473,45 +381,10 @@ export class Mappings {
     );
   }
 
-  #protoOf(mapping: number): number {
-    return this.words[mapping * Words.MAPPING + MappingRow.META]! & 0xff;
-  }
-
   #leaveHost(host: number, proto: number): void {
     const { words } = this.hosts;
     if (proto >= 0) words[host + 1 + proto]!--;
     for (let word = host + 1; word < host + Words.HOST; word++) if (words[word] !== 0) return;
     this.hosts.removeAt(host);
-  }
-
-  /** A dead row goes to the free list. */
-  release(mapping: number): void {
-    this.words[mapping * Words.MAPPING + MappingRow.REMOTE] = this.#header[Header.MAPPING_FREE]!;
-    this.#header[Header.MAPPING_FREE] = mapping + 1;
-  }
-
-  #hashInsideOf(mapping: number): number {
-    const { words } = this;
-    const m = mapping * Words.MAPPING;
-    const x = words[m + MappingRow.PORTS]! >>> 16;
-    return hashTuple(
-      this.#hash,
-      words[m + MappingRow.INSIDE]!,
-      words[m + MappingRow.OUTSIDE]!,
-      x << 16,
-      words[m + MappingRow.META]! & 0xff,
-    );
-  }
-
-  #hashOutsideOf(mapping: number): number {
-    const { words } = this;
-    const m = mapping * Words.MAPPING;
-    return hashTuple(
-      this.#hash,
-      words[m + MappingRow.OUTSIDE]!,
-      0,
-      words[m + MappingRow.PORTS]! & 0xffff,
-      words[m + MappingRow.META]! & 0xff,
-    );
   }
 }
