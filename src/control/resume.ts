@@ -12,7 +12,17 @@
  * that is refused (a config that no longer fits the host): the workers end, and everything is as the last run left it.
  */
 import { createHash } from 'node:crypto';
-import { readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { deserialize, serialize } from 'node:v8';
 import type { Worker } from 'node:worker_threads';
 import type { Plan } from '../contract/plan.js';
@@ -44,6 +54,10 @@ function thisProgram(): string {
 }
 
 const SHA_BYTES = 32;
+/** A plan of 16 addresses and 65,535 forwards is a tenth of it. */
+const MAX_PLAN_BYTES = 64 * 1024 * 1024;
+const WRITABLE_BY_OTHERS = 0o022;
+
 const sha = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest();
 
 /** By rename: a crash leaves the old one or the new one. */
@@ -55,8 +69,9 @@ export function writePlan(
   const digest = configDigest(config, temporary);
   const bytes = serialize({ program: thisProgram(), config, digest, ...record } satisfies PlanRecord);
   const draft = `${file}.new`;
+  rmSync(draft, { force: true }); // of a start that was killed here, or a link that somebody laid
   try {
-    writeFileSync(draft, Buffer.concat([sha(bytes), bytes]), { mode: 0o640 });
+    writeFileSync(draft, Buffer.concat([sha(bytes), bytes]), { mode: 0o640, flag: 'wx' });
     renameSync(draft, file);
   } catch (error) {
     rmSync(draft, { force: true });
@@ -69,12 +84,27 @@ export function forgetPlan({ plan }: RuntimePaths): void {
   rmSync(plan, { force: true });
 }
 
-/** Null: there is none, or it is not whole, or it belongs to another program or other files. */
-function readPlan({ plan: file, temporary, memory }: RuntimePaths, config: string): PlanRecord | null {
+/**
+ * The file's content, if nobody but the user of this process can have written it: what is in it is obeyed before anything is
+ * checked, and Node's deserializer is not made for strangers' bytes. A sum is no seal.
+ */
+function readOwn(file: string): Buffer | null {
+  const fd = openSync(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK); // a pipe would be waited for
   try {
-    const content = readFileSync(file);
-    const bytes = content.subarray(SHA_BYTES);
-    if (!sha(bytes).equals(content.subarray(0, SHA_BYTES))) return null;
+    const stat = fstatSync(fd);
+    const own = stat.isFile() && stat.uid === process.geteuid!() && (stat.mode & WRITABLE_BY_OTHERS) === 0;
+    return own && stat.size > SHA_BYTES && stat.size <= MAX_PLAN_BYTES ? readFileSync(fd) : null;
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Null: there is none, or it is not whole, or it belongs to another user, program, or other files. */
+export function readPlan({ plan: file, temporary, memory }: RuntimePaths, config: string): PlanRecord | null {
+  try {
+    const content = readOwn(file);
+    const bytes = content?.subarray(SHA_BYTES);
+    if (!content || !bytes || !sha(bytes).equals(content.subarray(0, SHA_BYTES))) return null;
     const record = deserialize(bytes) as PlanRecord;
     const fits =
       record.program === thisProgram() &&
