@@ -49,7 +49,14 @@ const TEST = {
   curl: 'curl',
   git: 'git',
 };
-const NEEDS = { build: BUILD, demo: { ...BUILD, ...DEMO }, bench: { ...BUILD, ...BENCH }, test: { ...BUILD, ...TEST } };
+/** What the bench measures beside tungate and the kernel; the tests do without. */
+const PEERS = { slirp4netns: 'slirp4netns', pasta: 'passt', ss: 'iproute2' };
+const NEEDS = {
+  build: BUILD,
+  demo: { ...BUILD, ...DEMO },
+  bench: { ...BUILD, ...BENCH, ...PEERS },
+  test: { ...BUILD, ...TEST },
+};
 
 export function has(program) {
   return PATH.split(':').some((dir) => dir && existsSync(join(dir, program)));
@@ -117,8 +124,12 @@ const UNPACKED = {
   wg: { name: 'wireguard-tools', why: 'the tests configure site links with it' },
 };
 
-function unpacked() {
-  const missing = Object.entries(UNPACKED).filter(([program]) => !has(program));
+/** Those of them that the bench needs. */
+const UNPACKED_FOR_BENCH = ['nginx', 'wrk'];
+
+function unpacked(purpose) {
+  const wanted = (program) => purpose === 'test' || UNPACKED_FOR_BENCH.includes(program);
+  const missing = Object.entries(UNPACKED).filter(([program]) => wanted(program) && !has(program));
   if (missing.length === 0) return;
   const hint = missing.map(([program, { name, why }]) => `${program} (${why}; Debian's package ${name})`).join(', ');
   if (!has('apt-get') || !has('dpkg-deb')) fail(`missing: ${hint}`);
@@ -175,7 +186,7 @@ export function setup(purpose) {
   checkNode();
   systemPackages(purpose);
   npmPackages();
-  if (purpose === 'test') unpacked();
+  if (purpose === 'test' || purpose === 'bench') unpacked(purpose);
   build();
 }
 

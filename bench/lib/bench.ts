@@ -48,6 +48,8 @@ export interface Suite {
 export class Bench {
   readonly figures: Figure[] = [];
   readonly calm: Calm;
+  /** Seconds that the peer that runs now took until packets could flow. */
+  started = 0;
 
   constructor(
     readonly suite: Suite,
@@ -83,7 +85,9 @@ export class Bench {
   }
 
   async with<T>(peer: Peer, setup: Setup, act: (way: Way) => Promise<T>): Promise<T> {
+    const from = performance.now();
     const way = await peer.start(this.stage, setup);
+    this.started = (performance.now() - from) / 1000;
     try {
       return await act(way);
     } finally {

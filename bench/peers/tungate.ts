@@ -1,9 +1,12 @@
 /** The daemon as a user starts it, with a config file. */
-import { readFileSync, statSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { Daemon } from '../../src/lab/index.js';
 import { IPERF, NEIGHBOUR } from '../lib/stage.js';
 import { FIRST_FORWARD, type Peer, ROUTED, type Setup } from './peer.js';
+
+/** Seconds that start and stop may take with 10,000 forwards before something is wrong. */
+const PATIENCE = 120;
 
 function config({ forwards = 0, flows = 0 }: Setup): string {
   const ports = Array.from({ length: forwards }, (_, n) => `  - "${FIRST_FORWARD + 2 * n}:172.22.161.170:7000/udp"\n`);
@@ -27,11 +30,13 @@ export function tungate(): Peer {
     router: true,
     missing: async () => '',
     async start({ router }, setup = {}) {
-      daemon = await Daemon.start(router, config(setup));
+      daemon = new Daemon(router, config(setup));
+      daemon.launch();
+      await daemon.process.waitFor(/\bready\b/, PATIENCE);
       return ROUTED;
     },
     async stop() {
-      const code = await daemon.stop();
+      const code = await daemon.process.stop('SIGTERM', PATIENCE);
       if (code !== 0) throw new Error(`tungate ended with ${code}\n${daemon.process.tail()}`);
     },
     async flows() {
@@ -46,14 +51,8 @@ export function tungate(): Peer {
   };
 }
 
-/** What the flow table takes on tmpfs. */
+/** What the flow table takes on tmpfs. It stands in the folder of the one router that runs there. */
 function tableBytes(runtimeDir: string): number {
-  for (const name of ['flows', 'tungate/flows', 'default/flows']) {
-    try {
-      return statSync(join(runtimeDir, name)).blocks * 512;
-    } catch {
-      // another layout of the runtime folder
-    }
-  }
-  return 0;
+  const [name = ''] = readdirSync(runtimeDir);
+  return statSync(join(runtimeDir, name, 'flows')).blocks * 512;
 }

@@ -41,6 +41,7 @@ export const suite: Suite = {
     pps: { title: 'highest rate', unit: 'packets/s', better: 'more', plot: true },
     gbps: { title: 'one TCP stream', unit: 'Gb/s', better: 'more' },
     cpu: { title: 'TCP, busy time', unit: 's/GB', better: 'less' },
+    start: { title: 'until packets flow', unit: 's', better: 'less', compare: 'none' },
   },
   tools: ['iperf3'],
   async run(bench) {
@@ -54,7 +55,7 @@ export const suite: Suite = {
             await fill(bench, peer, stream, 'out');
             const pps = await capacity(bench, stream, 'out', seconds);
             const { gbps, cpu } = await tcp(bench, bench.stage, 'out', 1, Math.min(3, bench.options.seconds));
-            bench.record(peer, name(flows, 'flow'), { pps, gbps, cpu });
+            bench.record(peer, name(flows, 'flow'), { pps, gbps, cpu, start: bench.started });
           },
           { only: room(flows), setup: { flows }, rounds: 1 },
         );
@@ -65,7 +66,7 @@ export const suite: Suite = {
             await fill(bench, peer, stream, 'in');
             const pps = await capacity(bench, stream, 'in', seconds);
             const { gbps, cpu } = await tcp(bench, bench.stage, 'out', 1, Math.min(3, bench.options.seconds));
-            bench.record(peer, name(forwards, 'forward'), { pps, gbps, cpu });
+            bench.record(peer, name(forwards, 'forward'), { pps, gbps, cpu, start: bench.started });
           },
           {
             only: (peer) => room(INBOUND_FLOWS)(peer) && peer.name !== 'iptables-legacy',
