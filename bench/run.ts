@@ -34,7 +34,7 @@ const HELP = `npm run bench -- [options]
   --suite NAMES     comma-separated: ${SUITES.map(({ name }) => name).join(', ')} (default: all)
   --peers NAMES     comma-separated: ${PEERS.map(({ name }) => name).join(', ')} (default: all that are here)
   --rounds N        default 5; fewer write no docs/benchmarks.md
-  --seconds N       length of one measurement, default 5
+  --seconds N       length of one measurement, default 3
   --quick           one round of 1 s with fewer cases: shows that all of it works
   --json            JSON lines only on stdout
 `;
@@ -120,7 +120,7 @@ async function main(): Promise<void> {
   }
   const options: Options = {
     rounds: positive('rounds', values.rounds ?? (values.quick ? '1' : '5')),
-    seconds: positive('seconds', values.seconds ?? (values.quick ? '1' : '5')),
+    seconds: positive('seconds', values.seconds ?? (values.quick ? '1' : '3')),
     quick: values.quick,
   };
   const suites = chosen('suite', values.suite, SUITES);

@@ -29,8 +29,12 @@ export interface Result {
   readonly rows: readonly Row[];
 }
 
+/** Six digits are more than any of this is worth. */
+const compact = (_: string, value: unknown) =>
+  typeof value === 'number' && !Number.isInteger(value) ? Number(value.toPrecision(6)) : value;
+
 export function toLines({ head, rows }: Result): string {
-  return [head, ...rows].map((each) => `${JSON.stringify(each)}\n`).join('');
+  return [head, ...rows].map((each) => `${JSON.stringify(each, compact)}\n`).join('');
 }
 
 export function fromLines(text: string): Result {

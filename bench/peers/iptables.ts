@@ -15,6 +15,7 @@ export const iptables: Peer = {
   name: 'iptables-legacy',
   settings: `three MASQUERADE rules and one DNAT rule; ${CONNTRACK}`,
   router: true,
+  thorough: false,
   async missing({ router }) {
     try {
       const { code, stderr } = await router.run(['iptables-legacy', '-t', 'nat', '-S']);

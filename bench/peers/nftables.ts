@@ -34,6 +34,7 @@ export const nftables: Peer = {
   name: 'kernel nftables',
   settings: `masquerade in one postrouting chain, forwards as one verdict map (no rule a forward); ${CONNTRACK}`,
   router: true,
+  thorough: true,
   missing: async () => '',
   async start({ router }, setup = {}) {
     forwarding(router, true);

@@ -10,6 +10,7 @@ export const pasta: Peer = {
   name: 'pasta',
   settings: '--mtu 65520, which is its fastest; no port forwarding, no DNS, no map of the gateway; one socket a flow',
   router: false,
+  thorough: false,
   async missing({ router }) {
     try {
       return (await router.run(['pasta', '--version'])).code === 0 ? '' : 'it does not start';

@@ -26,6 +26,8 @@ export interface Peer {
   readonly settings: string;
   /** A router: hairpin, forwards, any number of inside addresses. Otherwise it serves one namespace and what that one begins. */
   readonly router: boolean;
+  /** Takes part in the suites that last long: growth, memory, full load. */
+  readonly thorough: boolean;
   /** Empty, or why it cannot be measured here. */
   missing(stage: Stage): Promise<string>;
   /** Resolves when packets flow. */

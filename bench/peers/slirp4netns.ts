@@ -10,6 +10,7 @@ export const slirp4netns: Peer = {
   settings:
     '--mtu=65520, which is its fastest; --disable-dns; no sandbox; it ends TCP itself and has one socket a flow',
   router: false,
+  thorough: false,
   async missing({ router }) {
     try {
       return (await router.run(['slirp4netns', '--version'])).code === 0 ? '' : 'it does not start';

@@ -28,6 +28,7 @@ export function tungate(): Peer {
     name: 'tungate',
     settings: 'the daemon with its defaults; no limit on ports per host, as the kernel has none',
     router: true,
+    thorough: true,
     missing: async () => '',
     async start({ router }, setup = {}) {
       daemon = new Daemon(router, config(setup));

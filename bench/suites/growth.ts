@@ -30,7 +30,19 @@ export const name = (count: number, what: string) => `${count.toLocaleString('en
 
 /** Peers that can have that many; the kernel's limit belongs to the machine, and the bench leaves it as it is. */
 export const room = (flows: number) => (peer: Peer) =>
-  peer.router && peer.flows !== undefined && (peer.limit?.() ?? Infinity) >= flows * 1.05;
+  peer.thorough && peer.flows !== undefined && (peer.limit?.() ?? Infinity) >= flows * 1.05;
+
+/** Each peer's time a packet compared with its own at `base`, round by round. */
+function relate(bench: Bench, base: number, what: string): void {
+  const rates = bench.figures.filter(({ metric }) => metric === 'pps');
+  for (const peer of bench.peers) {
+    const own = rates.filter((figure) => figure.peer === peer.name && figure.case.includes(` ${what}`));
+    const reference = own.find((figure) => figure.case === name(base, what))?.values;
+    if (!reference) continue;
+    for (const { case: at, values } of own)
+      for (const [round, pps] of values.entries()) bench.record(peer, at, { cost: reference[round]! / pps });
+  }
+}
 
 export const suite: Suite = {
   name: 'growth',
@@ -39,6 +51,7 @@ export const suite: Suite = {
     'The highest loss-free rate of 64-byte packets and one TCP stream beside that many live flows, visited without order; then packets to that many forwards of single ports of which no two are neighbours, over 10,000 flows each time, steering included. The kernel takes no part above its nf_conntrack_max.',
   metrics: {
     pps: { title: 'highest rate', unit: 'packets/s', better: 'more', plot: true },
+    cost: { title: 'time a packet, to 1,000 flows or one forward', unit: '×', better: 'less', compare: 'none' },
     gbps: { title: 'one TCP stream', unit: 'Gb/s', better: 'more' },
     cpu: { title: 'TCP, busy time', unit: 's/GB', better: 'less' },
     start: { title: 'until packets flow', unit: 's', better: 'less', compare: 'none' },
@@ -59,7 +72,7 @@ export const suite: Suite = {
           },
           { only: room(flows), setup: { flows }, rounds: 1 },
         );
-      for (const forwards of quick ? FORWARDS.slice(1) : FORWARDS)
+      for (const forwards of quick ? FORWARDS.slice(0, 2) : FORWARDS)
         await bench.rounds(
           async (peer) => {
             const stream = await inward(bench, forwards, INBOUND_FLOWS);
@@ -69,11 +82,13 @@ export const suite: Suite = {
             bench.record(peer, name(forwards, 'forward'), { pps, gbps, cpu, start: bench.started });
           },
           {
-            only: (peer) => room(INBOUND_FLOWS)(peer) && peer.name !== 'iptables-legacy',
+            only: room(INBOUND_FLOWS),
             setup: { forwards },
             rounds: 1,
           },
         );
     }
+    relate(bench, FLOWS[1], 'flow');
+    relate(bench, FORWARDS[0], 'forward');
   },
 };
