@@ -64,6 +64,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   ExportChecksum(env, exports);
   ExportNotify(env, exports);
   ExportCrypto(env, exports);
+  ExportUdp(env, exports);
   return exports;
 }
 

@@ -116,6 +116,27 @@ static Napi::Value TunOpen(const Napi::CallbackInfo& info) {
   return result;
 }
 
+// A queue that another program has opened. { name, offloads, vnet: does it speak vnet headers }
+static Napi::Value TunAdopt(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  int fd = IntArgument(info, 0, "fd");
+  ifreq request = {};
+  if (ioctl(fd, TUNGETIFF, &request) < 0) ThrowErrno(env, errno, "ioctl TUNGETIFF", "", "the descriptor is no attached TUN");
+  if ((request.ifr_flags & IFF_TUN) == 0 || (request.ifr_flags & IFF_NO_PI) == 0) {
+    ThrowErrno(env, EINVAL, "tunAdopt", request.ifr_name, "it must be a TUN (not a TAP) opened with IFF_NO_PI");
+  }
+  int flags = fcntl(fd, F_GETFL);
+  if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0) ThrowErrno(env, errno, "fcntl");
+  bool vnet = (request.ifr_flags & IFF_VNET_HDR) != 0;
+  int header = kVnetBytes;
+  if (vnet && ioctl(fd, TUNSETVNETHDRSZ, &header) < 0) ThrowErrno(env, errno, "ioctl TUNSETVNETHDRSZ", request.ifr_name);
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("name", Napi::String::New(env, request.ifr_name));
+  result.Set("offloads", Napi::Number::New(env, vnet ? SetOffloads(fd) : 0));
+  result.Set("vnet", Napi::Boolean::New(env, vnet));
+  return result;
+}
+
 static void TunPersist(const Napi::CallbackInfo& info) {
   int fd = IntArgument(info, 0, "fd");
   unsigned long on = info[1].ToBoolean() ? 1 : 0;
@@ -218,6 +239,7 @@ void ExportTun(Napi::Env env, Napi::Object exports) {
   env.AddCleanupHook([](Batches* gone) { delete gone; }, batches);
 
   exports.Set("tunOpen", Napi::Function::New<TunOpen>(env, "tunOpen"));
+  exports.Set("tunAdopt", Napi::Function::New<TunAdopt>(env, "tunAdopt"));
   exports.Set("tunPersist", Napi::Function::New<TunPersist>(env, "tunPersist"));
   exports.Set("batchRegister", Napi::Function::New<BatchRegister>(env, "batchRegister", batches));
   exports.Set("batchRelease", Napi::Function::New<BatchRelease>(env, "batchRelease", batches));

@@ -31,6 +31,8 @@ export interface Native {
    * EBUSY (held by another process), EINVAL (the name is taken by a device of another kind), each with its remedy.
    */
   tunOpen(name: string): TunInfo;
+  /** A queue that another program has opened (IFF_TUN, IFF_NO_PI): makes it non-blocking and sets offloads. `vnet`: it speaks vnet headers. */
+  tunAdopt(fd: number): { readonly name: string; readonly offloads: number; readonly vnet: boolean };
   /** TUNSETPERSIST: the device outlives its descriptors. */
   tunPersist(fd: number, on: boolean): void;
   /**
@@ -157,6 +159,31 @@ export interface Native {
    */
   aeadSealBatch(columns: number, n: number, keys: Uint8Array): number;
   aeadOpenBatch(columns: number, n: number, keys: Uint8Array): number;
+
+  // -- udp.cc: UDP in batches, and a tunnel's half of the TUN. The four batch calls never throw and allocate nothing; −EINVAL = not registered. --
+  /** A UDP socket of `family` 4 or 6 with all that a tunnel wants (UDP_GRO, packet info, ECN, large buffers); port 0 = any. Throws EADDRINUSE, EAFNOSUPPORT… */
+  udpOpen(family: 4 | 6, port: number, mark: number): { readonly fd: number; readonly port: number };
+  /** SO_MARK. */
+  udpMark(fd: number, mark: number): void;
+  /** Makes the columns of link/wireguard/columns.ts known (keeps references); ids belong to the thread. */
+  datagramsRegister(
+    data: Uint8Array,
+    from: Int32Array,
+    off: Int32Array,
+    len: Int32Array,
+    endpoint: Int32Array,
+    ecn: Uint8Array,
+    outcome: Uint8Array,
+  ): number;
+  datagramsRelease(datagrams: number): void;
+  /** What is there now, at most 8 messages of the kernel's, each cut into its datagrams: `off`, `len`, `endpoint`, `ecn`. Returns the slots filled, −errno. */
+  udpReceive(fd: number, datagrams: number): number;
+  /** Sends slots 0…n whose outcome is PASS, neighbours in one message. −1 for a family without a socket. Returns how many the kernel took. */
+  udpSend(four: number, six: number, datagrams: number, n: number): number;
+  /** Reads the TUN and cuts packets into segments, ready to be sealed in place: `off`, `from`, `len`, `ecn`. Returns the slots filled, −errno. */
+  tunSplit(fd: number, datagrams: number, vnet: 0 | 1): number;
+  /** Writes opened packets (PASS, inner packet at off + 16) to the TUN, TCP neighbours joined (only with vnet). Returns the writes that the kernel took. */
+  tunJoin(fd: number, datagrams: number, n: number, vnet: 0 | 1): number;
 }
 
 const require = createRequire(import.meta.url);

@@ -51,7 +51,12 @@ const RULES: Readonly<Record<string, readonly string[]>> = {
     'control/runtime-dir.ts',
     'control/version.ts',
     'host/index.ts',
+    'wg/main.ts',
+    'wg/background.ts',
   ],
+  // A bare WireGuard device: a program of its own, without router and config.
+  wg: ['native.ts', 'link/wireguard/index.ts', 'host/index.ts'],
+  'cli-wg.ts': ['cli.ts'],
   // The verbs; and a thread that begins to load before them.
   'cli.ts': ['contract', 'cli', 'control/park.ts'],
 };

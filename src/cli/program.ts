@@ -199,6 +199,36 @@ const VERBS: readonly Verb[] = [
     load: () => import('./trace.js'),
   },
   {
+    name: 'wg',
+    arguments: '<interface>',
+    summary: 'a bare WireGuard interface, set up by wg and wg-quick; in place of wireguard-go',
+    details:
+      'Goes into the background when its socket in /var/run/wireguard answers. Ends when the interface or the socket is removed.\n' +
+      'LOG_LEVEL (silent, error, verbose) as with wireguard-go.',
+    options: [['-f, --foreground', 'stay in the foreground and log to stderr']],
+    example: 'WG_QUICK_USERSPACE_IMPLEMENTATION=tungate-wg wg-quick up wg0',
+    load: () => import('./wg.js'),
+  },
+  {
+    name: 'genkey',
+    summary: 'print a new private key for WireGuard',
+    example: 'umask 077; tungate genkey > private.key',
+    load: async () => ({ run: (await import('./keys.js')).genkey }),
+  },
+  {
+    name: 'pubkey',
+    arguments: '[file]',
+    summary: 'print the public key of a private key that is read from stdin or a file',
+    example: 'tungate pubkey < private.key > public.key',
+    load: async () => ({ run: (await import('./keys.js')).pubkey }),
+  },
+  {
+    name: 'genpsk',
+    summary: 'print a new preshared key for WireGuard',
+    example: 'umask 077; tungate genpsk > preshared.key',
+    load: async () => ({ run: (await import('./keys.js')).genpsk }),
+  },
+  {
     name: 'clean',
     summary: 'undo what a crashed router left in the kernel',
     options: [JSON_OPTION, ...RUNTIME_OPTIONS],

@@ -5,6 +5,7 @@ import type { Check, PreflightInput } from './check.js';
 
 export type { Check, PreflightInput } from './check.js';
 export { type Change, Journal, type UndoReport } from './journal.js';
+export { findLink, type Link, setLink } from './link.js';
 export { KernelError, Netlink } from './netlink.js';
 export { reservePorts } from './reserve.js';
 export { applySteering, closeSteering, type SteeringReport, verifySteering } from './steer.js';

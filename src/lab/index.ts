@@ -7,3 +7,14 @@ export { diffState, type KernelState, kernelState } from './kernel-state.js';
 export { LAB_ENV, Lab, type Namespace, needTools, Process, type RunResult, run } from './namespace.js';
 export { asNamespaceRoot, becomeNamespaceRoot, tunDeviceProblem, userNamespaceProblem } from './privilege.js';
 export { buildTopology, INTERNET, LAN, P, THIRD, type Topology } from './topology.js';
+export {
+  buildSites,
+  endpoint,
+  type Implementation,
+  INSIDE,
+  OUTSIDE,
+  Site,
+  tungateWg,
+  until,
+  wireguardGo,
+} from './wireguard.js';

@@ -31,10 +31,13 @@ export class Columns {
   /** Peer.id, −1 = none. */
   readonly peer: Int32Array;
   readonly outcome: Uint8Array;
+  /** ECN bits of the outer header (RFC 6040): to be sent with, or received with. */
+  readonly ecn: Uint8Array;
   /** ENDPOINT_WORDS words a slot: whom it came from, or is to be sent to. */
   readonly endpoint: Int32Array;
-  /** Id in the addon. */
+  /** Ids in the addon: of the cipher's half and of the sockets'. */
   readonly id: number;
+  readonly datagrams: number;
 
   constructor(
     readonly slots: number,
@@ -54,12 +57,15 @@ export class Columns {
     this.receiver = column();
     this.peer = column();
     this.outcome = new Uint8Array(slots);
+    this.ecn = new Uint8Array(slots);
     this.endpoint = new Int32Array(slots * ENDPOINT_WORDS);
-    const { from, off, len, pad, key, lo, hi, receiver } = this;
+    const { from, off, len, pad, key, lo, hi, receiver, endpoint, ecn, outcome } = this;
     this.id = native.cryptoRegister(data, source, from, off, len, pad, key, lo, hi, receiver);
+    this.datagrams = native.datagramsRegister(data, from, off, len, endpoint, ecn, outcome);
   }
 
   close(): void {
     native.cryptoRelease(this.id);
+    native.datagramsRelease(this.datagrams);
   }
 }

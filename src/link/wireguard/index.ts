@@ -6,11 +6,14 @@ export { Device, type DeviceOptions, innerMtu, keyText } from './device.js';
 export { ENDPOINT_WORDS, Ep, formatEndpoint, parseEndpoint } from './endpoint.js';
 export { FIRST_DROP, OUTCOMES, Outcome } from './outcome.js';
 export { type Peer, Stat } from './peer.js';
+export { Tunnel, TunnelCount } from './tunnel.js';
 export {
   answer,
+  answerNow,
   applyChange,
   type DeviceChange,
   describe,
+  type PromptSocket,
   parseRequest,
   type Socket as UapiSocket,
   UapiError,

@@ -34,6 +34,11 @@ export interface Socket {
   setFwmark(mark: number): void | Promise<void>;
 }
 
+export interface PromptSocket extends Socket {
+  setListenPort(port: number): void;
+  setFwmark(mark: number): void;
+}
+
 export interface DeviceChange {
   /** Null: take the key away. */
   privateKey?: Uint8Array | null;
@@ -185,6 +190,19 @@ export async function applyChange(device: Device, socket: Socket, change: Device
   if (change.listenPort !== undefined && change.listenPort !== socket.listenPort) {
     await socket.setListenPort(change.listenPort);
   }
+  applyToDevice(device, change, now);
+}
+
+/** The same where the socket answers at once: for a thread without an event loop. */
+export function applyChangeNow(device: Device, socket: PromptSocket, change: DeviceChange, now: number): void {
+  if (change.fwmark !== undefined && change.fwmark !== socket.fwmark) socket.setFwmark(change.fwmark);
+  if (change.listenPort !== undefined && change.listenPort !== socket.listenPort) {
+    socket.setListenPort(change.listenPort);
+  }
+  applyToDevice(device, change, now);
+}
+
+function applyToDevice(device: Device, change: DeviceChange, now: number): void {
   if (change.privateKey !== undefined) {
     device.setPrivateKey(change.privateKey);
     change.privateKey?.fill(0);
@@ -254,13 +272,15 @@ function hex(bytes: Uint8Array): string {
 
 // -- one request --
 
+type Complain = (words: string) => void;
+
 /** Answers one request; errors become the protocol's errno, and their words go to `complain`. */
 export async function answer(
   device: Device,
   socket: Socket,
   text: string,
   now: number,
-  complain: (words: string) => void = () => {},
+  complain: Complain = () => {},
 ): Promise<string> {
   try {
     const request = parseRequest(text);
@@ -268,8 +288,30 @@ export async function answer(
     await applyChange(device, socket, request.change, now);
     return 'errno=0\n\n';
   } catch (error) {
-    const { errno, message } = error as { errno?: number; message: string };
-    complain(message);
-    return `errno=${errno ?? -constants.errno.EIO}\n\n`;
+    return refusal(error, complain);
   }
+}
+
+/** The same at once. */
+export function answerNow(
+  device: Device,
+  socket: PromptSocket,
+  text: string,
+  now: number,
+  complain: Complain = () => {},
+): string {
+  try {
+    const request = parseRequest(text);
+    if (request.op === 'get') return describe(device, socket);
+    applyChangeNow(device, socket, request.change, now);
+    return 'errno=0\n\n';
+  } catch (error) {
+    return refusal(error, complain);
+  }
+}
+
+function refusal(error: unknown, complain: Complain): string {
+  const { errno, message } = error as { errno?: number; message: string };
+  complain(message);
+  return `errno=${errno ?? -constants.errno.EIO}\n\n`;
 }

@@ -1,0 +1,377 @@
+// UDP sockets in batches, and the TUN's half of a tunnel: what a WireGuard link does with the kernel, four calls a batch.
+//
+//     tunSplit    TUN packets → segments in slots, ready to be sealed in place          udpSend      slots → few messages (UDP_SEGMENT)
+//     udpReceive  messages (UDP_GRO) → datagrams in slots, ready to be opened in place   tunJoin      opened slots → few TUN writes
+//
+// Columns are registered once, as batches are (tun.cc). The arithmetic is in segment.h and datagrams.h. What the hot calls need beside the columns
+// stands in one block a thread, made at start. They allocate and throw nothing.
+//
+// Segmentation by the kernel is a wish: a message that is refused (EIO: the device cannot compute checksums; EINVAL or EMSGSIZE: segments above the path's MTU,
+// which are then fragmented) is sent again datagram by datagram. The same with the source address, which may have gone (EINVAL).
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1
+#endif
+#include "addon.h"
+#include "datagrams.h"
+#include "segment.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <memory>
+#include <utility>
+#include <vector>
+
+namespace {
+
+constexpr int32_t kReceived = 8;  // messages a call: half a MiB of the cache
+constexpr int32_t kSent = 32;
+constexpr int kSocketBuffer = 7 << 20;
+// A send waits for the socket buffer, which holds back the TUN and with it the senders; but not for ever.
+constexpr timeval kSendPatience = {0, 200'000};
+
+struct Registered : Datagrams {
+  Napi::Reference<Napi::Array> keep;
+};
+
+struct Udp {
+  std::vector<Registered> entries;
+  Splitter splitter;
+  Joiner joiner;
+  mmsghdr messages[std::max(kReceived, kSent)];
+  sockaddr_storage addresses[std::max(kReceived, kSent)];
+  alignas(cmsghdr) uint8_t control[std::max(kReceived, kSent)][kControlBytes];
+  iovec pieces[kSent * kSegments];
+  Departure departures[kSent];
+
+  Registered* find(int32_t id) {
+    if (id < 0 || static_cast<size_t>(id) >= entries.size() || entries[static_cast<size_t>(id)].data == nullptr) return nullptr;
+    return &entries[static_cast<size_t>(id)];
+  }
+};
+
+napi_value Number(napi_env env, int32_t number) {
+  napi_value value = nullptr;
+  napi_create_int32(env, number, &value);
+  return value;
+}
+
+bool Ints(napi_env env, napi_callback_info info, int32_t* into, size_t wanted, Udp** udp) {
+  napi_value args[4];
+  size_t count = 4;
+  void* data = nullptr;
+  if (napi_get_cb_info(env, info, &count, args, nullptr, &data) != napi_ok) return false;
+  *udp = static_cast<Udp*>(data);
+  for (size_t i = 0; i < wanted; i++) {
+    if (napi_get_value_int32(env, args[i], &into[i]) != napi_ok) return false;
+  }
+  return true;
+}
+
+void Wish(int fd, int level, int option, int value) { (void)setsockopt(fd, level, option, &value, sizeof value); }
+
+}  // namespace
+
+// -- sockets --
+
+// udpOpen(family, port, mark) → { fd, port }
+static Napi::Value UdpOpen(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  int32_t family = IntArgument(info, 0, "family");
+  int32_t port = IntArgument(info, 1, "port");
+  int32_t mark = IntArgument(info, 2, "mark");
+  bool six = family == 6;
+  if ((!six && family != 4) || port < 0 || port > 65535) throw Napi::RangeError::New(env, "udpOpen(4 | 6, port, mark)");
+  int fd = socket(six ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, IPPROTO_UDP);
+  if (fd < 0) ThrowErrno(env, errno, "socket");
+  if (mark != 0 && setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof mark) < 0) {
+    int error = errno;
+    close(fd);
+    ThrowErrno(env, error, "setsockopt SO_MARK", "", "a mark on packets needs CAP_NET_ADMIN");
+  }
+  Wish(fd, SOL_SOCKET, SO_RCVBUF, kSocketBuffer);
+  Wish(fd, SOL_SOCKET, SO_RCVBUFFORCE, kSocketBuffer);
+  Wish(fd, SOL_SOCKET, SO_SNDBUF, kSocketBuffer);
+  Wish(fd, SOL_SOCKET, SO_SNDBUFFORCE, kSocketBuffer);
+  (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &kSendPatience, sizeof kSendPatience);
+  Wish(fd, IPPROTO_UDP, UDP_GRO, 1);
+  if (six) {
+    Wish(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+    Wish(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
+    Wish(fd, IPPROTO_IPV6, IPV6_RECVTCLASS, 1);
+  } else {
+    // As the kernel's WireGuard: no DF outside. The inner MTU keeps packets whole, and a forged "too big" makes no hole.
+    Wish(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT);
+    Wish(fd, IPPROTO_IP, IP_PKTINFO, 1);
+    Wish(fd, IPPROTO_IP, IP_RECVTOS, 1);
+  }
+  sockaddr_storage address = {};
+  socklen_t bytes = six ? sizeof(sockaddr_in6) : sizeof(sockaddr_in);
+  address.ss_family = six ? AF_INET6 : AF_INET;
+  auto* in_port = six ? &reinterpret_cast<sockaddr_in6*>(&address)->sin6_port : &reinterpret_cast<sockaddr_in*>(&address)->sin_port;
+  *in_port = htons(static_cast<uint16_t>(port));
+  if (bind(fd, reinterpret_cast<sockaddr*>(&address), bytes) < 0 || getsockname(fd, reinterpret_cast<sockaddr*>(&address), &bytes) < 0) {
+    int error = errno;
+    close(fd);
+    ThrowErrno(env, error, "bind", "UDP port " + std::to_string(port), error == EADDRINUSE ? "another program has this port" : "");
+  }
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("fd", Napi::Number::New(env, fd));
+  result.Set("port", Napi::Number::New(env, ntohs(*in_port)));
+  return result;
+}
+
+// udpMark(fd, mark)
+static void UdpMark(const Napi::CallbackInfo& info) {
+  int mark = IntArgument(info, 1, "mark");
+  if (setsockopt(IntArgument(info, 0, "fd"), SOL_SOCKET, SO_MARK, &mark, sizeof mark) < 0) {
+    ThrowErrno(info.Env(), errno, "setsockopt SO_MARK", "", "a mark on packets needs CAP_NET_ADMIN");
+  }
+}
+
+// -- columns --
+
+static Napi::Value DatagramsRegister(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  constexpr size_t kViews = 7;
+  constexpr napi_typedarray_type kTypes[kViews] = {napi_uint8_array, napi_int32_array, napi_int32_array, napi_int32_array,
+                                                   napi_int32_array, napi_uint8_array, napi_uint8_array};
+  Napi::Array views = Napi::Array::New(env, kViews);
+  size_t slots = INT32_MAX / kEndpointWords;
+  for (size_t i = 0; i < kViews; i++) {
+    if (!info[i].IsTypedArray() || info[i].As<Napi::TypedArray>().TypedArrayType() != kTypes[i]) {
+      throw Napi::TypeError::New(env, "datagramsRegister(data: Uint8Array; from, off, len, endpoint: Int32Array; ecn, outcome: Uint8Array)");
+    }
+    views.Set(static_cast<uint32_t>(i), info[i]);
+    size_t length = info[i].As<Napi::TypedArray>().ElementLength();
+    if (i > 0) slots = std::min(slots, i == 4 ? length / kEndpointWords : length);
+  }
+  auto data = info[0].As<Napi::Uint8Array>();
+  if (data.ByteLength() > INT32_MAX || data.ByteLength() == 0) throw Napi::RangeError::New(env, "data must have 1 byte to 2 GiB");
+  Registered entry;
+  entry.data = data.Data();
+  entry.data_bytes = static_cast<int32_t>(data.ByteLength());
+  entry.from = info[1].As<Napi::Int32Array>().Data();
+  entry.off = info[2].As<Napi::Int32Array>().Data();
+  entry.len = info[3].As<Napi::Int32Array>().Data();
+  entry.endpoint = info[4].As<Napi::Int32Array>().Data();
+  entry.ecn = info[5].As<Napi::Uint8Array>().Data();
+  entry.outcome = info[6].As<Napi::Uint8Array>().Data();
+  entry.slots = static_cast<int32_t>(slots);
+  entry.keep = Napi::Persistent(views);
+  auto* udp = static_cast<Udp*>(info.Data());
+  size_t id = 0;
+  while (id < udp->entries.size() && udp->entries[id].data != nullptr) id++;
+  if (id == udp->entries.size()) udp->entries.emplace_back();
+  udp->entries[id] = std::move(entry);
+  return Napi::Number::New(env, static_cast<double>(id));
+}
+
+static void DatagramsRelease(const Napi::CallbackInfo& info) {
+  Registered* entry = static_cast<Udp*>(info.Data())->find(IntArgument(info, 0, "datagrams"));
+  if (entry == nullptr) throw Napi::RangeError::New(info.Env(), "no such datagrams");
+  *entry = Registered();
+}
+
+// -- hot: the way in --
+
+static int32_t ReceiveMessages(Udp* udp, const Datagrams& d, int fd) {
+  int32_t room = std::min(kReceived, d.data_bytes / kMessageBytes);
+  for (int32_t i = 0; i < room; i++) {
+    udp->pieces[i] = {d.data + i * kMessageBytes, static_cast<size_t>(kMessageBytes)};
+    msghdr& message = udp->messages[i].msg_hdr;
+    message = {};
+    message.msg_name = &udp->addresses[i];
+    message.msg_namelen = sizeof udp->addresses[i];
+    message.msg_iov = &udp->pieces[i];
+    message.msg_iovlen = 1;
+    message.msg_control = udp->control[i];
+    message.msg_controllen = kControlBytes;
+  }
+  int got;
+  do {
+    got = recvmmsg(fd, udp->messages, static_cast<unsigned>(room), MSG_DONTWAIT, nullptr);
+  } while (got < 0 && errno == EINTR);
+  if (got < 0) return errno == EAGAIN ? 0 : -errno;
+  int32_t slot = 0;
+  for (int32_t i = 0; i < got; i++) {
+    Arrival arrival;
+    ReadAddress(udp->addresses[i], &arrival);
+    ReadControl(&udp->messages[i].msg_hdr, &arrival);
+    slot = Spread(d, slot, i * kMessageBytes, static_cast<int32_t>(udp->messages[i].msg_len), arrival);
+  }
+  return slot;
+}
+
+// udpReceive(fd, datagrams)
+static napi_value UdpReceive(napi_env env, napi_callback_info info) {
+  int32_t args[2];
+  Udp* udp = nullptr;
+  if (!Ints(env, info, args, 2, &udp)) return Number(env, -EINVAL);
+  Registered* d = udp->find(args[1]);
+  return Number(env, d == nullptr ? -EINVAL : ReceiveMessages(udp, *d, args[0]));
+}
+
+// tunJoin(fd, datagrams, n, vnet): returns the packets that the kernel took, each counted once however many were joined in it.
+static napi_value TunJoin(napi_env env, napi_callback_info info) {
+  int32_t args[4];
+  Udp* udp = nullptr;
+  if (!Ints(env, info, args, 4, &udp)) return Number(env, -EINVAL);
+  Registered* d = udp->find(args[1]);
+  if (d == nullptr) return Number(env, -EINVAL);
+  constexpr int32_t kInFront = 16;
+  bool vnet = args[3] != 0;
+  int32_t n = std::min(args[2], std::min(d->slots, Joiner::kSlots));
+  Joiner& joiner = udp->joiner;
+  joiner.Begin();
+  for (int32_t i = 0; i < n; i++) {
+    if (d->outcome[i] != kPass || d->len[i] < 20 || d->off[i] < 0 || d->off[i] > d->data_bytes - kInFront || !Within(*d, d->off[i] + kInFront, d->len[i])) continue;
+    uint8_t* ip = d->data + d->off[i] + kInFront;
+    if (IsSix(ip) && d->len[i] < 40) continue;
+    if (LeaveTunnel(ip, d->len[i], d->ecn[i])) joiner.Add(ip, d->len[i], vnet);
+  }
+  int32_t taken = 0;
+  joiner.Flush(vnet, [&](const iovec* pieces, int32_t count) {
+    ssize_t bytes;
+    do {
+      bytes = writev(args[0], pieces, count);
+    } while (bytes < 0 && errno == EINTR);
+    if (bytes >= 0) taken++;
+  });
+  return Number(env, taken);
+}
+
+// -- hot: the way out --
+
+// tunSplit(fd, datagrams, vnet): as many segments as there are slots and bytes for; −errno when the device is gone.
+static napi_value TunSplit(napi_env env, napi_callback_info info) {
+  int32_t args[3];
+  Udp* udp = nullptr;
+  if (!Ints(env, info, args, 3, &udp)) return Number(env, -EINVAL);
+  Registered* d = udp->find(args[1]);
+  if (d == nullptr) return Number(env, -EINVAL);
+  constexpr int32_t kInFront = 16, kBehind = 16 + 15;
+  Splitter& splitter = udp->splitter;
+  int32_t in_front = args[2] != 0 ? kVnetHeader : 0;
+  int32_t slot = 0, used = 0;
+  while (slot < d->slots) {
+    if (splitter.empty()) {
+      uint8_t* room = splitter.room();
+      memset(room, 0, kVnetHeader);
+      ssize_t bytes = read(args[0], room + kVnetHeader - in_front, static_cast<size_t>(Splitter::kRoomBytes - kVnetHeader + in_front));
+      if (bytes < 0 && errno == EINTR) continue;
+      if (bytes < 0) {
+        if (errno != EAGAIN && slot == 0) return Number(env, -errno);
+        break;
+      }
+      if (!splitter.Load(static_cast<int32_t>(bytes) + kVnetHeader - in_front)) continue;
+    }
+    int32_t bytes = splitter.next_bytes();
+    if (bytes > d->data_bytes - used - kInFront - kBehind) break;
+    d->off[slot] = used;
+    d->from[slot] = used + kInFront;
+    d->len[slot] = bytes;
+    uint8_t* ip = d->data + used + kInFront;
+    splitter.Next(ip);
+    d->ecn[slot] = static_cast<uint8_t>(EcnOf(ip));
+    // Behind one another without a gap where the padded packet is a multiple of 16: then the kernel copies one piece.
+    used += kInFront + ((bytes + 15) & ~15) + 16;
+    slot++;
+  }
+  return Number(env, slot);
+}
+
+static void Prepare(Udp* udp, const Datagrams& d, int32_t m, int32_t pieces, int32_t count, bool source) {
+  const Departure& departure = udp->departures[m];
+  const int32_t* endpoint = d.endpoint + departure.first * kEndpointWords;
+  msghdr& message = udp->messages[m].msg_hdr;
+  message = {};
+  message.msg_name = &udp->addresses[m];
+  message.msg_namelen = WriteAddress(endpoint, &udp->addresses[m]);
+  message.msg_iov = udp->pieces + pieces;
+  message.msg_iovlen = static_cast<size_t>(count);
+  message.msg_controllen = WriteControl(endpoint, d.ecn[departure.first], departure, source, udp->control[m]);
+  message.msg_control = message.msg_controllen == 0 ? nullptr : udp->control[m];
+}
+
+// One message again, in pieces; at last without the source address. Returns how many datagrams went out.
+static int32_t SendAgain(Udp* udp, const Datagrams& d, int fd, int32_t m) {
+  Departure whole = udp->departures[m];
+  int32_t sent = 0;
+  bool source = true;
+  for (int32_t i = whole.first; i < whole.end; i++) {
+    iovec piece;
+    int32_t count;
+    if (!Gather(d, i, i + 1, false, &udp->departures[m], &piece, &count)) continue;
+    for (;;) {
+      Prepare(udp, d, m, 0, 1, source);
+      udp->messages[m].msg_hdr.msg_iov = &piece;
+      ssize_t bytes = sendmsg(fd, &udp->messages[m].msg_hdr, 0);
+      if (bytes >= 0) sent++;
+      if (bytes < 0 && errno == EINTR) continue;
+      if (bytes >= 0 || !source || errno != EINVAL) break;
+      source = false;
+    }
+  }
+  return sent;
+}
+
+static int32_t SendMessages(Udp* udp, const Datagrams& d, int four, int six, int32_t n) {
+  int32_t sent = 0;
+  for (int32_t i = 0; i < n;) {
+    int32_t ready = 0, pieces = 0, family = 0;
+    while (ready < kSent) {
+      int32_t count = 0;
+      Departure& departure = udp->departures[ready];
+      if (!Gather(d, i, n, true, &departure, udp->pieces + pieces, &count)) {
+        i = n;
+        break;
+      }
+      int32_t its = d.endpoint[departure.first * kEndpointWords + kFamily];
+      if (family != 0 && its != family) break;
+      family = its;
+      Prepare(udp, d, ready, pieces, count, true);
+      pieces += count;
+      i = departure.end;
+      ready++;
+    }
+    int fd = family == 6 ? six : four;
+    if (fd < 0) continue;
+    for (int32_t done = 0; done < ready;) {
+      int got = sendmmsg(fd, udp->messages + done, static_cast<unsigned>(ready - done), 0);
+      if (got < 0 && errno == EINTR) continue;
+      if (got < 0) {
+        if (errno == EIO || errno == EINVAL || errno == EMSGSIZE) sent += SendAgain(udp, d, fd, done);
+        got = 1;  // the first one is lost, or was sent
+      } else {
+        for (int32_t k = done; k < done + got; k++) sent += udp->departures[k].datagrams;
+      }
+      done += got;
+    }
+  }
+  return sent;
+}
+
+// udpSend(four, six, datagrams, n): returns how many datagrams the kernel took.
+static napi_value UdpSend(napi_env env, napi_callback_info info) {
+  int32_t args[4];
+  Udp* udp = nullptr;
+  if (!Ints(env, info, args, 4, &udp)) return Number(env, -EINVAL);
+  Registered* d = udp->find(args[2]);
+  return Number(env, d == nullptr ? -EINVAL : SendMessages(udp, *d, args[0], args[1], std::min(args[3], d->slots)));
+}
+
+void ExportUdp(Napi::Env env, Napi::Object exports) {
+  auto* udp = new Udp();
+  env.AddCleanupHook([](Udp* gone) { delete gone; }, udp);
+  exports.Set("udpOpen", Napi::Function::New<UdpOpen>(env, "udpOpen"));
+  exports.Set("udpMark", Napi::Function::New<UdpMark>(env, "udpMark"));
+  exports.Set("datagramsRegister", Napi::Function::New<DatagramsRegister>(env, "datagramsRegister", udp));
+  exports.Set("datagramsRelease", Napi::Function::New<DatagramsRelease>(env, "datagramsRelease", udp));
+  ExportRaw(env, exports, "udpReceive", UdpReceive, udp);
+  ExportRaw(env, exports, "udpSend", UdpSend, udp);
+  ExportRaw(env, exports, "tunSplit", TunSplit, udp);
+  ExportRaw(env, exports, "tunJoin", TunJoin, udp);
+}
