@@ -69,22 +69,44 @@ describe('capture', () => {
     for (const line of lines) assert.equal(line, `pre-nat ${INTERNET.two} ${P} drop: forward-source`);
   });
 
-  test('it goes on when the workers are started again', async () => {
-    const restarts = async () =>
+  /** Ends a worker thread, and waits until there are new ones. */
+  async function renewWorkers(): Promise<void> {
+    const look = async () =>
       (await stage.daemon.json<{ workers: { restarts: number; state: string }[] }>('status')).workers;
+    const before = (await look())[0]!.restarts;
+    order(stage, 'kill-worker');
+    await eventually('new workers', async () =>
+      (await look()).every(({ restarts, state }) => restarts === before + 1 && state === 'ready'),
+    );
+  }
+
+  test('it goes on when the workers are started again', async () => {
     const long = ['--seconds', '8', '--address', LAN.a, '-p', 'udp', '--point', 'pre'];
     const lines = await during(long, async () => {
       await stage.a.askUdp({ to: INTERNET.one, port: 7 });
-      order(stage, 'kill-worker');
-      await eventually('new workers', async () =>
-        (await restarts()).every((worker) => worker.restarts === 1 && worker.state === 'ready'),
-      );
+      await renewWorkers();
       await stage.a.askUdp({ to: INTERNET.two, port: 7 });
     });
     assert.deepEqual(lines, [
       `pre-nat ${LAN.a} ${INTERNET.one} send: forward`,
       `pre-nat ${LAN.a} ${INTERNET.two} send: forward`,
     ]);
+  });
+
+  test('so does a trace that waits for packets, and nobody is watched after its end', async () => {
+    const wait = (...more: string[]) =>
+      stage.daemon.cli('trace', LAN.b, '-p', 'udp', '-d', INTERNET.one, '--json', ...more);
+    const traced = wait('--seconds', '30', '-n', '2');
+    await pause(1500);
+    await renewWorkers();
+    await stage.b.askUdp({ to: INTERNET.one, port: 7 });
+    const { code, stdout, stderr } = await traced;
+    assert.equal(code, 0, stderr);
+    const seen = stdout.trim().split(/\n(?=\{)/);
+    assert.equal(seen.length, 2, 'the question and its answer, after the worker that was asked first had died');
+    await renewWorkers();
+    await stage.b.askUdp({ to: INTERNET.one, port: 7 });
+    assert.equal((await wait('--seconds', '0.5')).code, 1, 'a new trace waits for new packets');
   });
 
   test('one point alone; a second capture beside the first is refused; a bad filter is exit 2', async () => {
