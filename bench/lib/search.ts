@@ -14,9 +14,11 @@ export interface Trial {
 export interface SearchOptions {
   /** Share of the packets that may be missing. */
   readonly loss: number;
-  /** Trials after the first. */
+  /** Trials after the first; RESCUE more, each at half the rate, while none has held. */
   readonly trials: number;
 }
+
+const RESCUE = 4;
 
 export const lossOf = ({ sent, received }: Trial) => (sent === 0 ? 1 : Math.max(0, 1 - received / sent));
 
@@ -31,7 +33,7 @@ export async function highestRate(
   let low = 0;
   let high = open.sent;
   let next = Math.min(open.received, open.sent);
-  for (let i = 0; i < trials && (low === 0 || high / low > 1.02); i++) {
+  for (let i = 0; i < trials + (low === 0 ? RESCUE : 0) && (low === 0 || high / low > 1.02); i++) {
     const trial = await attempt(next);
     if (lossOf(trial) <= loss) {
       best = Math.max(best, trial.received);
@@ -40,7 +42,7 @@ export async function highestRate(
       next = i === 0 ? Math.min(low * 1.15, (low + high) / 2) : (low + high) / 2;
     } else {
       high = next;
-      next = low === 0 ? high * 0.75 : (low + high) / 2;
+      next = low === 0 ? high * (i < trials - 1 ? 0.75 : 0.5) : (low + high) / 2;
     }
   }
   return best;
