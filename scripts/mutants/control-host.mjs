@@ -87,7 +87,7 @@ inFile('src/datapath/help.ts', 'datapath/ftp');
 mutant(
   11,
   'acknowledgements are not shifted back',
-  'else if ((tcpFlags & ACK) !== 0) shiftBack',
+  'else if ((tcpFlags & TcpFlag.ACK) !== 0) shiftBack',
   'else if (false) shiftBack',
 );
 
@@ -98,6 +98,7 @@ mutant(
   66,
   'kernel: a host on the uplink’s wire reaches a LAN',
   `destinationClause(closed)]);
+    add(uplink, 'egress', 'guard', [sourceClause(closed), destinationClause(lanSubnets)]);
     add(uplink, 'egress', 'egress-born', [quotedAddressClause(lanSubnets)]);
     add(uplink, 'ingress', 'ingress', [claimClause(groups, true), destinationClause(lanSubnets)]);`,
   "]);\n    add(uplink, 'ingress', 'ingress', [claimClause(groups, true)]);",
