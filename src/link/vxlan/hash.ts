@@ -42,7 +42,10 @@ export function hashAddress(t: Int32Array, a: number, b: number, c: number, d: n
 
 function word(t: Int32Array, at: number, w: number): number {
   return (
-    t[at | (w & 255)]! ^ t[at | 256 | ((w >>> 8) & 255)]! ^ t[at | 512 | ((w >>> 16) & 255)]! ^ t[at | 768 | (w >>> 24)]!
+    t[at | (w & 255)]! ^
+    t[at | 256 | ((w >>> 8) & 255)]! ^
+    t[at | 512 | ((w >>> 16) & 255)]! ^
+    t[at | 768 | (w >>> 24)]!
   );
 }
 

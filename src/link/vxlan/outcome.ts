@@ -18,10 +18,18 @@ const rows = [
   ],
   ['TRUNCATED', 'truncated', 'The datagram was longer than the room for it.'],
   ['BAD_OUTER', 'bad-outer', 'The outer IP or UDP header is impossible, or not addressed to VXLAN.'],
-  ['BAD_CHECKSUM', 'bad-checksum', 'The outer header checksum is wrong, or the UDP checksum is neither zero nor right.'],
+  [
+    'BAD_CHECKSUM',
+    'bad-checksum',
+    'The outer header checksum is wrong, or the UDP checksum is neither zero nor right.',
+  ],
   ['STRANGER', 'stranger', 'From an address that is none of the configured remotes.'],
   ['RUNT', 'runt', 'Shorter than an Ethernet header.'],
-  ['BAD_MAC', 'bad-mac', 'The source is a group or zero address, or the destination is zero: no station has such a one.'],
+  [
+    'BAD_MAC',
+    'bad-mac',
+    'The source is a group or zero address, or the destination is zero: no station has such a one.',
+  ],
   ['RESERVED', 'reserved', 'MAC control (pause), which is meant for one wire and never forwarded.'],
   ['TAGGED', 'tagged', 'Carries a VLAN tag, which the option `vlan` of this link refuses.'],
   [
@@ -35,13 +43,21 @@ const rows = [
   ['TOO_BIG', 'too-big', 'Larger than the link carries without fragmentation: lower the MTU behind the TAP.'],
   ['LOCAL', 'local', 'For an address on the TAP side: the bridge there delivers it.'],
   ['NO_REMOTE', 'no-remote', 'Nobody to send it to: the address is unknown and the head-end list is empty.'],
-  ['COPIES_FULL', 'copies-full', 'A copy that did not fit in the batch: more remotes than the copies that one batch may make.'],
+  [
+    'COPIES_FULL',
+    'copies-full',
+    'A copy that did not fit in the batch: more remotes than the copies that one batch may make.',
+  ],
   [
     'ECN_DROP',
     'ecn-drop',
     'Marked "congestion experienced" on the way although its sender knows nothing of ECN: dropped as RFC 6040 asks.',
   ],
-  ['LOOP', 'loop', 'The link is blocked: a probe that it sent came back, there is a second way between the two bridges.'],
+  [
+    'LOOP',
+    'loop',
+    'The link is blocked: a probe that it sent came back, there is a second way between the two bridges.',
+  ],
 ] as const satisfies readonly (readonly [string, string, string])[];
 
 type Key = (typeof rows)[number][0];

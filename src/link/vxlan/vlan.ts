@@ -6,6 +6,9 @@
  *
  * A provider's and a customer's tag are taken off together: what goes on is an untagged frame.
  */
+
+import { VNET_BYTES } from '../../batch.js';
+import { Vnet } from '../../wire/vnet.js';
 import type { Columns } from './columns.js';
 import { type Inner, TAG_BYTES } from './inner.js';
 import { Outcome } from './outcome.js';
@@ -18,11 +21,21 @@ export function applyVlan(mode: VlanMode, toTunnel: boolean, c: Columns, i: numb
   if (mode === 'refuse' || !toTunnel) return Outcome.TAGGED;
   const bytes = inner.tags * TAG_BYTES;
   const off = c.off[i]!;
-  // The frame's tail stays where it is: only the two addresses move.
-  c.data.copyWithin(off + bytes, off, off + 12);
+  // The frame's tail stays where it is: only the two addresses move, and a super-frame's vnet header with them.
+  const front = c.segment[i] === 0 ? 0 : VNET_BYTES;
+  c.data.copyWithin(off + bytes - front, off - front, off + 12);
+  if (front > 0) shorten(c.view, off + bytes - VNET_BYTES, bytes);
   c.off[i] = off + bytes;
   c.len[i] = c.len[i]! - bytes;
   const read = inner.read(c.view, off + bytes, c.len[i]!);
   // More tags than are looked behind.
-  return inner.etherType === 0x8100 || inner.etherType === 0x88a8 ? Outcome.TAGGED : read;
+  return inner.tags > 0 ? Outcome.TAGGED : read;
+}
+
+/** The offsets in a vnet header count from the frame's beginning. */
+function shorten(v: DataView, vnet: number, bytes: number): void {
+  const headers = v.getUint16(vnet + Vnet.HDR_LEN, true);
+  v.setUint16(vnet + Vnet.HDR_LEN, Math.max(0, headers - bytes), true);
+  const start = v.getUint16(vnet + Vnet.CSUM_START, true);
+  v.setUint16(vnet + Vnet.CSUM_START, Math.max(0, start - bytes), true);
 }
