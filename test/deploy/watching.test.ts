@@ -6,7 +6,8 @@ import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { LAB_ENV, needTools, type Process } from '../../src/lab/index.js';
-import { config, eventually, INTERNET, P, raise, repeat, type Stage } from '../netns/stage.js';
+import { ipv4, macOf, SYN, sendRaw, tcp } from '../netns/packet.js';
+import { config, eventually, FORWARDS, INTERNET, P, raise, repeat, type Stage } from '../netns/stage.js';
 
 const DEPLOY = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..', 'deploy');
 const RULES = join(DEPLOY, 'prometheus', 'tungate.rules.yml');
@@ -173,8 +174,48 @@ describe('a Prometheus that watches a router under load', () => {
     assert.deepEqual(await query('ALERTS{alertstate="firing"}'), []);
   });
 
-  test('a killed router: up is 0', async () => {
+  test('a flood that fills the table, and a forward at its limit: both have rates, and alerts that wait for them to last', async () => {
     await Promise.allSettled(load.splice(0).map((each) => each.stop()));
+    const { daemon, inet, one, router } = stage;
+    assert.equal(await daemon.stop(), 0);
+    const limited = '{ name: limited, ports: 2300, to: "172.22.161.170:10000", proto: tcp, max_rate: 1 }';
+    daemon.configure(config('metrics: { listen: 127.0.0.1:9469 }\nlimits: { flows: 1024 }\n', [...FORWARDS, limited]));
+    await daemon.up();
+    const wan = await macOf(router.ns, 'vmbr0');
+    let round = 0;
+    const flood = repeat(() => {
+      const syns = Array.from({ length: 1000 }, (_, i) => {
+        const src = `198.18.${round & 255}.${i & 255}`;
+        return ipv4({ src, dst: P, proto: 6, payload: tcp(src, 2048 + i, P, 10_007, SYN, i, 0) });
+      });
+      round++;
+      return sendRaw(inet, 'wan', wan, syns);
+    }, 100);
+    const knocks = repeat(() => one.tryAsk('tcp', { to: P, port: 2300, seconds: 0.1 }), 20);
+    try {
+      for (const expr of [
+        'sum(rate(tungate_flows_gave_way_total{state="unanswered"}[5s]))',
+        'rate(tungate_dropped_packets_total{reason="forward-limit"}[5s])',
+        'rate(tungate_forward_refused_packets_total{name="limited"}[5s])',
+        'rate(tungate_forward_flows_total{name="limited"}[5s])',
+        'sum without (protocol, state) (tungate_flows) / tungate_flows_limit > 0.9',
+      ])
+        await eventually(expr, async () => (await number(expr)) > 0, 30);
+      const waiting = new Set<string>();
+      await eventually(
+        'alerts',
+        async () => {
+          for (const { metric } of await query('ALERTS{alertstate="pending"}')) waiting.add(metric.alertname!);
+          return ['TungateFlood', 'TungateForwardAtItsLimit'].every((name) => waiting.has(name));
+        },
+        30,
+      );
+    } finally {
+      await Promise.allSettled([flood.stop(), knocks.stop()]);
+    }
+  });
+
+  test('a killed router: up is 0', async () => {
     await stage.daemon.kill();
     await eventually('seen', async () => (await number('up{job="tungate"}')) === 0);
   });
