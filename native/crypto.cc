@@ -221,6 +221,7 @@ void ExportCrypto(Napi::Env env, Napi::Object exports) {
   const char* missing = crypto->ssl.Load();
   crypto->ready = missing == nullptr && crypto->aead.Start(&crypto->ssl);
   exports.Set("cryptoMissing", Napi::String::New(env, crypto->ready ? "" : missing != nullptr ? missing : "ChaCha20-Poly1305"));
+  exports.Set("cryptoShortWay", Napi::Boolean::New(env, crypto->ready && crypto->aead.short_way()));
   exports.Set("cryptoRegister", Napi::Function::New<ColumnsRegister>(env, "cryptoRegister", crypto));
   exports.Set("cryptoRelease", Napi::Function::New<ColumnsRelease>(env, "cryptoRelease", crypto));
   ExportRaw(env, exports, "blake2s", HashCall, crypto);

@@ -31,6 +31,12 @@ struct OpenSsl {
   int (*init)(Ctx*, const void* cipher, void* engine, const uint8_t* key, const uint8_t* iv, int seal) = nullptr;
   int (*update)(Ctx*, uint8_t* out, int* out_len, const uint8_t* in, int in_len) = nullptr;
   int (*final)(Ctx*, uint8_t* out, int* out_len) = nullptr;
+  // What EVP's cipher is made of. Optional: OpenSSL's own, not its public interface.
+  void (*chacha20_words)(uint8_t* out, const uint8_t* in, size_t len, const uint32_t key[8], const uint32_t counter[4]) = nullptr;
+  size_t (*poly1305_size)() = nullptr;
+  void (*poly1305_init)(void*, const uint8_t key[32]) = nullptr;
+  void (*poly1305_update)(void*, const uint8_t*, size_t) = nullptr;
+  void (*poly1305_final)(void*, uint8_t tag[16]) = nullptr;
   // X25519 (EVP_PKEY).
   Key* (*key_private)(int type, void* engine, const uint8_t*, size_t) = nullptr;
   Key* (*key_public)(int type, void* engine, const uint8_t*, size_t) = nullptr;
@@ -76,6 +82,12 @@ struct OpenSsl {
     find(derive, "EVP_PKEY_derive");
     find(derive_free, "EVP_PKEY_CTX_free");
     find(clear_errors, "ERR_clear_error");
-    return missing;
+    const char* needed = missing;
+    find(chacha20_words, "ChaCha20_ctr32");
+    find(poly1305_size, "Poly1305_ctx_size");
+    find(poly1305_init, "Poly1305_Init");
+    find(poly1305_update, "Poly1305_Update");
+    find(poly1305_final, "Poly1305_Final");
+    return needed;
   }
 };

@@ -199,7 +199,7 @@ class Splitter {
 // Slots of opened packets become packets for the TUN. `Write(pieces, count)` is called for each.
 class Joiner {
  public:
-  static constexpr int32_t kSlots = 1024;
+  static constexpr int32_t kSlots = 4096;
   // Flows that may grow at once; more of them are written one by one.
   static constexpr int32_t kOpen = 8;
 

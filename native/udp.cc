@@ -26,7 +26,11 @@
 
 namespace {
 
-constexpr int32_t kReceived = 8;  // messages a call: half a MiB of the cache
+// Messages a call: few large ones or many small ones, half a MiB of the cache either way. Their places are not a power of two apart: all small
+// ones would share the same few lines of the cache.
+constexpr int32_t kReceived = 64;
+constexpr int32_t kReceivedBytes = 512 * 1024;
+constexpr int32_t kStride = kMessageBytes + 1600;
 constexpr int32_t kSent = 32;
 constexpr int kSocketBuffer = 7 << 20;
 // A send waits for the socket buffer, which holds back the TUN and with it the senders; but not for ever.
@@ -45,6 +49,7 @@ struct Udp {
   alignas(cmsghdr) uint8_t control[std::max(kReceived, kSent)][kControlBytes];
   iovec pieces[kSent * kSegments];
   Departure departures[kSent];
+  int32_t usual_bytes = kMessageBytes;  // of the longest message of the last call
 
   Registered* find(int32_t id) {
     if (id < 0 || static_cast<size_t>(id) >= entries.size() || entries[static_cast<size_t>(id)].data == nullptr) return nullptr;
@@ -178,9 +183,9 @@ static void DatagramsRelease(const Napi::CallbackInfo& info) {
 // -- hot: the way in --
 
 static int32_t ReceiveMessages(Udp* udp, const Datagrams& d, int fd) {
-  int32_t room = std::min(kReceived, d.data_bytes / kMessageBytes);
+  int32_t room = std::min({kReceived, (d.data_bytes + kStride - kMessageBytes) / kStride, std::max(8, kReceivedBytes / udp->usual_bytes)});
   for (int32_t i = 0; i < room; i++) {
-    udp->pieces[i] = {d.data + i * kMessageBytes, static_cast<size_t>(kMessageBytes)};
+    udp->pieces[i] = {d.data + i * kStride, static_cast<size_t>(kMessageBytes)};
     msghdr& message = udp->messages[i].msg_hdr;
     message = {};
     message.msg_name = &udp->addresses[i];
@@ -196,12 +201,15 @@ static int32_t ReceiveMessages(Udp* udp, const Datagrams& d, int fd) {
   } while (got < 0 && errno == EINTR);
   if (got < 0) return errno == EAGAIN ? 0 : -errno;
   int32_t slot = 0;
+  int32_t longest = 1;
   for (int32_t i = 0; i < got; i++) {
+    longest = std::max(longest, static_cast<int32_t>(udp->messages[i].msg_len));
     Arrival arrival;
     ReadAddress(udp->addresses[i], &arrival);
     ReadControl(&udp->messages[i].msg_hdr, &arrival);
-    slot = Spread(d, slot, i * kMessageBytes, static_cast<int32_t>(udp->messages[i].msg_len), arrival);
+    slot = Spread(d, slot, i * kStride, static_cast<int32_t>(udp->messages[i].msg_len), arrival);
   }
+  udp->usual_bytes = longest;
   return slot;
 }
 

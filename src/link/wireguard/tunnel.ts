@@ -20,9 +20,9 @@ import { ENDPOINT_WORDS } from './endpoint.js';
 import { Outcome } from './outcome.js';
 import type { PromptSocket } from './uapi.js';
 
-/** Eight messages of the kernel's, and the datagrams that they may hold. */
-const IN_BYTES = 8 * 65_536;
-const IN_SLOTS = 1024;
+/** 64 messages of the kernel's (few are that long at once; what is not touched costs nothing), and the datagrams that they may hold. */
+const IN_BYTES = 64 * (65_536 + 1_600);
+const IN_SLOTS = 4096;
 /** Some ten of the TUN's largest packets. */
 const OUT_BYTES = 12 * 65_536;
 const OUT_SLOTS = 512;
