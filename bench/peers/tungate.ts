@@ -17,7 +17,7 @@ lans:
   - { interface: lan2, subnet: 172.22.162.0/24 }
 forwards:
   - "${IPERF}:${NEIGHBOUR}:${IPERF}/tcp"
-${ports.join('')}${flows > 200_000 ? `limits: { flows: ${Math.ceil(flows * 1.05)}, per_host: 0 }` : 'limits: { per_host: 0 }'}
+${ports.join('')}${flows > 200_000 ? `nat: [{ proto: udp, filtering: endpoint-independent }]\nlimits: { flows: ${Math.ceil(flows * 1.05)}, per_host: 0 }` : 'limits: { per_host: 0 }'}
 metrics: { listen: off }
 `;
 }
@@ -26,7 +26,8 @@ export function tungate(): Peer {
   let daemon: Daemon;
   return {
     name: 'tungate',
-    settings: 'the daemon with its defaults; no limit on ports per host, as the kernel has none',
+    settings:
+      'the daemon with its defaults; no limit on ports per host, as the kernel has none; at 1,000,000 flows filtering is endpoint-independent, as the table has room for about half as many pairs of mapping and remote address',
     router: true,
     thorough: true,
     missing: async () => '',
