@@ -17,7 +17,7 @@ lans:
   - { interface: lan2, subnet: 172.22.162.0/24 }
 forwards:
   - "${IPERF}:${NEIGHBOUR}:${IPERF}/tcp"
-${ports.join('')}${flows > 200_000 ? `nat: [{ proto: udp, filtering: endpoint-independent }]\nlimits: { flows: ${Math.ceil(flows * 1.05)}, per_host: 0 }` : 'limits: { per_host: 0 }'}
+${ports.join('')}${flows > 200_000 ? `limits: { flows: ${flows * 2}, per_host: 0 }` : 'limits: { per_host: 0 }'}
 metrics: { listen: off }
 `;
 }
@@ -27,7 +27,7 @@ export function tungate(): Peer {
   return {
     name: 'tungate',
     settings:
-      'the daemon with its defaults; no limit on ports per host, as the kernel has none; at 1,000,000 flows filtering is endpoint-independent, as the table has room for about half as many pairs of mapping and remote address',
+      'the daemon with its defaults; no limit on ports per host, as the kernel has none; limits.flows is twice 1,000,000 for as many flows, as each is to a remote address of its own, and the table has room for 0.54 such pairs a row',
     router: true,
     thorough: true,
     missing: async () => '',

@@ -21,7 +21,7 @@ export const suite: Suite = {
   name: 'memory',
   title: 'Memory',
   method:
-    'Resident (RSS) and proportional (PSS) set of the daemon, the table that is mapped into it included, and the table alone as it lies on tmpfs: it is taken whole at start and sized for the limit, not for the live flows (262,144 by default, 1,050,000 for the last row). For the kernel: the slab of its conntrack entries, without hash table and NAT extensions.',
+    'Resident (RSS) and proportional (PSS) set of the daemon, the table that is mapped into it included, and the table alone as it lies on tmpfs: it is taken whole at start and sized for the limit, not for the live flows (262,144 by default, 2,000,000 for the last row). For the kernel: the slab of its conntrack entries, without hash table and NAT extensions.',
   metrics: {
     rss: { title: 'RSS', unit: 'MiB', better: 'less', compare: 'none', plot: true },
     pss: { title: 'PSS', unit: 'MiB', better: 'less', compare: 'none' },
