@@ -33,14 +33,16 @@ static size_t SizeArgument(const Napi::CallbackInfo& info, size_t index) {
 
 // Pages of 2 MiB where the kernel gives them (Linux 6.1; it need not be switched on in /sys): a packet's row and index bucket lie
 // anywhere in the table, and with pages of 4 KiB each of them costs a walk of the page tables, twice as long in a virtual machine.
-// Price: the first time some 0.6 ms for each 2 MiB. Bought: 20 to 30 % more packets at 1,000,000 flows. A kernel that knows no MADV_COLLAPSE, or has no such page left, leaves small ones.
+// Price: the first time some 0.6 ms for each 2 MiB. Bought: 20 to 30 % more packets at 1,000,000 flows. A kernel that knows no
+// MADV_COLLAPSE, or has no such page left, leaves small ones.
 static constexpr size_t kHugePage = 2 * 1024 * 1024;
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25
 #endif
 
-// mmap at an address that is a multiple of kHugePage. MAP_FAILED with errno set when there is no room.
-static void* MapShared(int fd, size_t bytes, int flags) {
+// mmap, and `huge`: at an address that is a multiple of kHugePage. MAP_FAILED with errno set when there is no room.
+static void* MapShared(int fd, size_t bytes, int flags, bool huge) {
+  if (!huge) return mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | flags, fd, 0);
   // Room that surely holds such an address; what is left over on both sides goes back.
   size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
   size_t length = (bytes + page - 1) & ~(page - 1);
@@ -110,7 +112,7 @@ static Napi::Value MapFile(const Napi::CallbackInfo& info) {
   if (error != 0) {
     fail(error, "fallocate", error == ENOSPC ? "no room for the whole file; make the file system larger or the table smaller" : "");
   }
-  void* base = MapShared(fd, bytes, 0);
+  void* base = MapShared(fd, bytes, 0, info[2].ToBoolean());
   if (base == MAP_FAILED) fail(errno, "mmap", "");
   close(fd);
 
@@ -123,7 +125,7 @@ static Napi::Value MapFile(const Napi::CallbackInfo& info) {
 static Napi::Value MapAnonymous(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   size_t bytes = SizeArgument(info, 0);
-  void* base = MapShared(-1, bytes, MAP_ANONYMOUS | MAP_POPULATE);
+  void* base = MapShared(-1, bytes, MAP_ANONYMOUS | MAP_POPULATE, true);
   if (base == MAP_FAILED) ThrowErrno(env, errno, "mmap");
   return Wrap(env, base, bytes);
 }

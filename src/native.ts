@@ -83,8 +83,13 @@ export interface Native {
    * Opens or creates `path` (0600, no symbolic link), allocates every page of `bytes` and maps it shared; unmapped when the
    * buffer is collected. Throws before mapping (ENOSPC…), and takes a file that it has made away again. A longer file keeps
    * its length. Each call maps anew: threads see the same words at different addresses, and Atomics hold between them.
+   * `hugePages`: all of it at once, in pages of 2 MiB where the kernel has them; for who visits it packet by packet.
    */
-  mapFile(path: string, bytes: number): { readonly buffer: ArrayBuffer; readonly created: boolean };
+  mapFile(
+    path: string,
+    bytes: number,
+    hugePages?: boolean,
+  ): { readonly buffer: ArrayBuffer; readonly created: boolean };
   /** Anonymous memory of the same kind, for tests and benches. */
   mapAnonymous(bytes: number): ArrayBuffer;
   /** Sleeps while words[index] === expected, at most `timeoutMs`; may return early, so look again. Works on mapped memory only or SharedArrayBuffers. */

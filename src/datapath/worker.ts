@@ -64,7 +64,7 @@ class Worker {
     native.pollerAdd(this.#poller, init.tunFd, TUN_TAG);
     native.pollerAdd(this.#poller, init.wakeFd, WAKE_TAG);
 
-    const { buffer } = native.mapFile(init.tableFile, tableLayout(init.flows).bytes);
+    const { buffer } = native.mapFile(init.tableFile, tableLayout(init.flows).bytes, true);
     const now = Math.floor(native.boottime() / 1000);
     let adopted = 0;
     let refused = '';

@@ -15,15 +15,18 @@ export function mergePorts(intervals: readonly PortInterval[]): PortInterval[] {
 
 /** What is in `from` and not in `taken`. */
 export function subtractPorts(from: readonly PortInterval[], taken: readonly PortInterval[]): PortInterval[] {
-  let rest = mergePorts(from);
-  for (const hole of mergePorts(taken)) {
-    rest = rest.flatMap(({ first, last }) => {
-      if (hole.last < first || hole.first > last) return [{ first, last }];
-      const parts: PortInterval[] = [];
-      if (first < hole.first) parts.push({ first, last: hole.first - 1 });
-      if (last > hole.last) parts.push({ first: hole.last + 1, last });
-      return parts;
-    });
+  const holes = mergePorts(taken);
+  const rest: PortInterval[] = [];
+  let at = 0;
+  for (const { first, last } of mergePorts(from)) {
+    while (at < holes.length && holes[at]!.last < first) at++;
+    let next = first;
+    // The last hole that reaches into this interval may reach into the next one too.
+    for (let i = at; i < holes.length && holes[i]!.first <= last; i++) {
+      if (next < holes[i]!.first) rest.push({ first: next, last: holes[i]!.first - 1 });
+      next = holes[i]!.last + 1;
+    }
+    if (next <= last) rest.push({ first: next, last });
   }
   return rest;
 }
