@@ -5,7 +5,7 @@
  * since before the config was read (resume.ts) nothing is opened: what config and host say now is brought to it, as by a
  * reload; where that is what it obeys already, nothing happens.
  */
-import { rmSync, statSync } from 'node:fs';
+import { lstatSync, rmSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { isDeepStrictEqual } from 'node:util';
 import type { Worker } from 'node:worker_threads';
@@ -104,12 +104,16 @@ export class DataPlane {
     return compiled;
   }
 
-  /** A table for another number of flows cannot be taken over; as a file it would keep its memory. */
+  /** A table of another size (cut, or for another number of flows) cannot be taken over; as a file it would keep its memory. */
   #dropOtherTable(bytes: number): void {
     const { paths, log } = this.#options;
-    const there = statSync(paths.flows, { throwIfNoEntry: false });
-    if (!there || there.size === bytes) return;
-    log.warn('limits.flows is another than in the last run: its flows are not taken over');
+    const there = lstatSync(paths.flows, { throwIfNoEntry: false });
+    if (!there || (there.isFile() && there.size === bytes)) return;
+    if (!there.isFile())
+      throw new Error(`${paths.flows}: not an ordinary file; the flow table is to be there, so move it away`);
+    log.warn(
+      `${paths.flows}: has ${there.size} bytes instead of ${bytes}: it was cut, or limits.flows was another in the last run; its flows are not taken over`,
+    );
     rmSync(paths.flows);
   }
 

@@ -16,6 +16,7 @@ import {
   closeSync,
   constants,
   fstatSync,
+  lstatSync,
   openSync,
   readFileSync,
   renameSync,
@@ -26,6 +27,7 @@ import {
 import { deserialize, serialize } from 'node:v8';
 import type { Worker } from 'node:worker_threads';
 import type { Plan } from '../contract/plan.js';
+import { tableLayout } from '../contract/table-layout.js';
 import { EarlyLog } from './early-log.js';
 import { configDigest } from './files.js';
 import { KernelHold } from './kernel-hold.js';
@@ -117,6 +119,12 @@ export function readPlan({ plan: file, temporary, memory }: RuntimePaths, config
   }
 }
 
+/** A table that was cut, or is something else, is named and replaced by the ordinary start. */
+function isTable(file: string, flows: number): boolean {
+  const there = lstatSync(file, { throwIfNoEntry: false });
+  return there?.isFile() === true && there.size === tableLayout(flows).bytes;
+}
+
 /** A data plane that runs, and what the rest of the start needs of it. */
 export interface Resumed {
   readonly record: PlanRecord;
@@ -149,7 +157,7 @@ export function resume(
   takeStored: () => readonly number[],
 ): Resumed | null {
   const record = readPlan(paths, config);
-  if (!record || ownerOf(paths) !== null || !mayChangeNetwork()) return null;
+  if (!record || !isTable(paths.flows, record.flows) || ownerOf(paths) !== null || !mayChangeNetwork()) return null;
   const log = new EarlyLog();
   const undo: (() => void)[] = [];
   let message: string | undefined;

@@ -355,8 +355,17 @@ export class Router {
     this.#hold.close();
     if (keep) return failed;
     const { flows, memory, plan, temporary } = this.paths;
-    for (const file of [flows, memory, plan, temporary]) rmSync(file, { force: true });
+    for (const file of [flows, memory, plan, temporary]) this.#remove(file);
     return failed;
+  }
+
+  /** What is in the way of a file of ours (somebody's folder) is not ours to remove, and no reason to fail. */
+  #remove(file: string): void {
+    try {
+      rmSync(file, { force: true });
+    } catch (error) {
+      this.#log.warn(`${file} stays: ${(error as Error).message}`);
+    }
   }
 
   /** Runs `act` after everything that was asked for before it. */

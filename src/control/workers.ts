@@ -121,7 +121,7 @@ export class WorkerSet {
     const tunFd = this.#tunFds[seat.index]!;
     const orders = { workers: this.#seats.length, tunFd, tableFile, flows, plan: this.#plan };
     const { refused, adopted } = await seat.start(worker, orders);
-    if (refused) log.warn(`the flow table of the last run was not taken: ${refused}`);
+    if (refused) log.warn(`${tableFile}: the flow table of the last run was not taken, flows begin anew: ${refused}`);
     if (adopted > 0) log.info(`took over ${adopted} live flows`);
     if (this.#capture) this.#sendCapture(seat);
     if (this.#watched) seat.send(this.#watched.order);

@@ -3,7 +3,16 @@
  * loses those with its table), new flows work, and nothing of the LAN is seen outside meanwhile.
  */
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { assertWorks, Capture, INTERNET, P, pause, raise, type Stage } from './stage.js';
@@ -179,6 +188,40 @@ describe('restart', () => {
     router.ns.ip('addr del 172.22.161.200/28 dev vmbr0');
     await daemon.up();
     assert.equal((await open.say('after', 20)).text, 'after');
+  });
+
+  test('a table that was cut, or is something else, is refused with the reason, and flows begin anew', async () => {
+    const { daemon } = stage;
+    const flows = join(daemon.runtimeDir, 'default', 'flows');
+    const { size } = statSync(flows);
+    const cases: readonly (readonly [string, () => void, RegExp])[] = [
+      ['cut', () => truncateSync(flows, 5000), /flows: has 5000 bytes instead of \d+: it was cut, or limits\.flows/],
+      ['overwritten', () => writeFileSync(flows, Buffer.alloc(size, 0xa5)), /flows begin anew: not a flow table/],
+      ['gone', () => rmSync(flows), /ready/],
+    ];
+    for (const [what, damage, said] of cases) {
+      await daemon.kill();
+      damage();
+      await daemon.up();
+      assert.match(daemon.process.stderr, said, what);
+      assert.doesNotMatch(daemon.process.stderr, /"level":"error"/, what);
+      assert.equal(statSync(flows).size, size, what);
+      await assertWorks(stage);
+    }
+    for (const [what, lay] of [
+      ['a folder', () => mkdirSync(flows)],
+      ['a link', () => symlinkSync('/etc/hostname', flows)],
+    ] as const) {
+      await daemon.kill();
+      rmSync(flows);
+      lay();
+      daemon.launch();
+      assert.equal(await daemon.process.ended, 1, what);
+      assert.match(daemon.process.stderr, /flows: not an ordinary file; .*move it away/, what);
+      rmSync(flows, { force: true, recursive: true });
+      await daemon.up();
+      await assertWorks(stage);
+    }
   });
 
   test('a plain stop leaves no plan behind', async () => {
