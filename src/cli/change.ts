@@ -10,7 +10,10 @@ export function outcome({ generation, flows: { stayed, moved, ended } }: ReloadA
 export function sayChange(answer: ChangeAnswer, options: Options): void {
   for (const problem of answer.problems) talk(`warning: ${problem}`);
   if (options.json) printJson(answer);
-  else talk(`${answer.difference || 'done'}; ${outcome(answer)}; written to ${answer.files.join(', ')}`);
+  else
+    talk(
+      `${answer.difference || (answer.changed ? 'done' : 'nothing changed')}; ${outcome(answer)}; written to ${answer.files.join(', ')}`,
+    );
 }
 
 const UNITS: Readonly<Record<string, number>> = { '': 1, s: 1, m: 60, h: 3600, d: 86_400 };

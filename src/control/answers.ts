@@ -115,6 +115,18 @@ export function interfaces(plan: Plan): Pick<Status, 'uplinks' | 'lans'> {
   };
 }
 
+/** Keys of the config, and what they become in a plan. */
+const SETTINGS: readonly (readonly [string, readonly (keyof Plan)[]])[] = [
+  ['timeouts', ['timeouts']],
+  ['limits', ['perHost', 'perHostFlows', 'perHostRate']],
+  ['reject_unsolicited', ['rejectUnsolicited']],
+  ['log.translations', ['translationLog']],
+  ['port_blocks', ['portBlocks']],
+  ['inbound_refresh', ['inboundRefresh']],
+  ['parity', ['parity']],
+  ['helpers', ['helpers']],
+];
+
 /** What one plan has and the other has not, in words for one log line; '' when only the generation differs. */
 export function planDifference(before: Plan, after: Plan): string {
   const parts: string[] = [];
@@ -146,7 +158,14 @@ export function planDifference(before: Plan, after: Plan): string {
   if (text(before.lans) !== text(after.lans)) parts.push('LANs');
   if (text(before.interfaces) !== text(after.interfaces)) parts.push('interfaces');
   if (text(before.hostAddresses) !== text(after.hostAddresses)) parts.push("the host's addresses");
-  if (text(before.timeouts) !== text(after.timeouts)) parts.push('timeouts');
+  const missing = (from: Plan, where: Plan) => {
+    const there = new Set(where.blocked.map(formatPrefix));
+    return from.blocked.map(formatPrefix).filter((prefix) => !there.has(prefix));
+  };
+  const [blocked, unblocked] = [missing(after, before), missing(before, after)];
+  if (blocked.length > 0) parts.push(`blocked: ${few(blocked)}`);
+  if (unblocked.length > 0) parts.push(`no longer blocked: ${few(unblocked)}`);
+  for (const [name, keys] of SETTINGS) if (keys.some((key) => text(before[key]) !== text(after[key]))) parts.push(name);
   return parts.join('; ');
 }
 

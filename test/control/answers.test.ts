@@ -100,6 +100,42 @@ describe('what changed, in one line', () => {
     assert.match(words, /^address of vmbr0: 203\.0\.113\.8 → 203\.0\.113\.9; /);
     assert.match(words, /routes: \d+ → \d+/);
   });
+
+  test('the block list: who was added to it and who was taken off', () => {
+    const blocked = build(`${BASE}block: [198.51.100.1, 198.51.100.2]\n`, before);
+    assert.equal(planDifference(before.plan, blocked.plan), 'blocked: 198.51.100.1/32, 198.51.100.2/32');
+    const other = build(`${BASE}block: [198.51.100.2, 192.0.2.0/24]\n`, blocked);
+    assert.equal(planDifference(blocked.plan, other.plan), 'blocked: 192.0.2.0/24; no longer blocked: 198.51.100.1/32');
+  });
+
+  for (const [line, word] of [
+    ['timeouts: { udp: 200 }', 'timeouts'],
+    ['limits: { per_host: 100 }', 'limits'],
+    ['log: { translations: mappings }', 'log.translations'],
+    ['port_blocks: 64', 'port_blocks'],
+    ['inbound_refresh: true', 'inbound_refresh'],
+    ['reject_unsolicited: true', 'reject_unsolicited'],
+    ['parity: false', 'parity'],
+    ['helpers: [ftp]', 'helpers'],
+  ])
+    test(`a setting: ${word}`, () => assert.equal(difference(`${BASE}${line}\n`), word));
+
+  test('whatever differs in a plan but its generation and places has a word', () => {
+    const { generation, ...rest } = before.plan;
+    assert.ok(generation > 0);
+    // Said by others: rules, addresses and their ports by forwards and uplinks, and the default rule stands for none of these.
+    const own = new Set(['uplinks', 'addresses']);
+    for (const key of Object.keys(rest)) {
+      if (own.has(key)) continue;
+      const value = (rest as Record<string, unknown>)[key];
+      const altered = Array.isArray(value)
+        ? [...(value as unknown[]), { name: 'x', prefix: 1, mask: -1 }]
+        : typeof value === 'object' && value !== null
+          ? { ...value, udp: 1 }
+          : `other than ${String(value)}`;
+      assert.notEqual(planDifference(before.plan, { ...before.plan, [key]: altered }), '', key);
+    }
+  });
 });
 
 test('a reload tells a config that says the same from one that does not, and what has to wait', () => {
