@@ -1,6 +1,7 @@
 /** `tungate capture`: the daemon's pcapng stream into a file or a pipe. */
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { callStream } from '../control/client.js';
+import { whyUnwritable } from '../control/files.js';
 import { CliError, Exit, type Options, pathsOf, short, talk, text } from './verb.js';
 
 const FILTERS = ['address', 'port', 'proto', 'point', 'snap'];
@@ -11,8 +12,10 @@ export async function run(options: Options): Promise<undefined> {
     const value = text(options, key);
     if (value !== undefined) query.set(key, value);
   }
-  const seconds = Number(text(options, 'seconds') ?? 0);
-  if (!(seconds >= 0 && seconds <= 86_400)) throw new CliError(Exit.USAGE, '--seconds: 1 to 86400');
+  const limit = text(options, 'seconds');
+  const seconds = Number(limit ?? 0);
+  if (limit !== undefined && !(seconds > 0 && seconds <= 86_400))
+    throw new CliError(Exit.USAGE, `--seconds ${limit}: more than 0, at most 86400`);
   const file = text(options, 'write') ?? '-';
   if (file === '-' && process.stdout.isTTY)
     throw new CliError(Exit.USAGE, 'a capture is no text: -w FILE, or pipe it into "tshark -r -"');
@@ -30,9 +33,13 @@ export async function run(options: Options): Promise<undefined> {
         bytes += piece.length;
         if (file === '-') process.stdout.write(piece);
         else {
-          // Only now: a request that is refused leaves no empty file. Not everybody's to read.
-          if (fd < 0) fd = openSync(file, 'w', 0o600);
-          for (let done = 0; done < piece.length; ) done += writeSync(fd, piece, done);
+          try {
+            // Only now: a request that is refused leaves no empty file. Not everybody's to read.
+            if (fd < 0) fd = openSync(file, 'w', 0o600);
+            for (let done = 0; done < piece.length; ) done += writeSync(fd, piece, done);
+          } catch (error) {
+            throw new CliError(Exit.FAILED, `${file}: ${whyUnwritable(error, file)}`);
+          }
         }
       },
       end.signal,

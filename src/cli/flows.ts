@@ -1,9 +1,9 @@
 /** `tungate flows`: the flow table, filtered by the daemon, in the reader's grammar; and what can be done with it. */
-import { readFileSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { existsSync, readFileSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
 import type { Flow, ImportAnswer } from '../contract/api.js';
 import { call, callBytes, callText } from '../control/client.js';
-import { replaceFile } from '../control/files.js';
+import { replaceFile, whyUnwritable } from '../control/files.js';
 import { conntrackLine, flowTable } from './format-flows.js';
 import { CliError, Exit, type Options, pathsOf, printJson, short, talk, text } from './verb.js';
 
@@ -54,7 +54,12 @@ async function save(options: Options, file: string): Promise<undefined> {
   if (file === '-') process.stdout.write(bytes);
   else {
     // As a whole or not at all; what it says of who talks with whom is not everybody's.
-    replaceFile(resolve(file), bytes, 0o600);
+    try {
+      if (!existsSync(dirname(resolve(file)))) throw Object.assign(new Error(), { code: 'ENOENT' });
+      replaceFile(resolve(file), bytes, 0o600);
+    } catch (error) {
+      throw new CliError(Exit.FAILED, `${file}: ${whyUnwritable(error, file)}`);
+    }
     talk(`${file}: ${short(bytes.length)}B`);
   }
 }

@@ -42,7 +42,12 @@ async function live(whose: string, options: Options): Promise<number> {
   if (other !== undefined) query.set('other', other);
   if (proto !== undefined) query.set('proto', proto);
   const enough = new AbortController();
-  process.once('SIGINT', () => enough.abort());
+  const begin = performance.now();
+  let waited = String(seconds);
+  process.once('SIGINT', () => {
+    waited = ((performance.now() - begin) / 1000).toFixed(1);
+    enough.abort();
+  });
   setTimeout(() => enough.abort(), seconds * 1000).unref();
   let rest = '';
   let seen = 0;
@@ -69,7 +74,7 @@ async function live(whose: string, options: Options): Promise<number> {
     const from = [`from or to ${whose}`, ...(other ? [`and ${other}`] : []), ...(proto ? [`(${proto})`] : [])].join(
       ' ',
     );
-    throw new CliError(Exit.FAILED, `no packet ${from} has reached the router in ${seconds} s`);
+    throw new CliError(Exit.FAILED, `no packet ${from} has reached the router in ${waited} s`);
   }
   return Exit.OK;
 }

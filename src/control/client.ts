@@ -78,11 +78,21 @@ export function callStream(
       call.destroy();
     });
     call.on('error', (error: NodeJS.ErrnoException) => reject(explain(error, socket)));
+    /** A taker that cannot go on (its disk is full) ends the call. */
+    const pass = (bytes: Buffer): void => {
+      try {
+        take(bytes);
+      } catch (error) {
+        reject(error as Error);
+        call.destroy();
+      }
+    };
     call.on('response', (response) => {
       const refusal: Buffer[] = [];
       const refused = (response.statusCode ?? 0) >= 400;
-      response.on('data', (bytes: Buffer) => (refused ? refusal.push(bytes) : take(bytes)));
-      response.on('error', () => resolve());
+      response.on('data', (bytes: Buffer) => (refused ? refusal.push(bytes) : pass(bytes)));
+      // Without effect where the end was asked for.
+      response.on('error', () => reject(new Error(`${socket}: the router has ended, and the stream with it`)));
       response.on('end', () =>
         refused
           ? reject(new ApiError(response.statusCode ?? 0, readError(Buffer.concat(refusal).toString())))

@@ -100,6 +100,27 @@ function whyUnreadable(error: unknown): string {
   }
 }
 
+/** Why a file that a user named could not be written, and what to do. */
+export function whyUnwritable(error: unknown, file: string): string {
+  const { code, message } = error as NodeJS.ErrnoException;
+  switch (code) {
+    case 'ENOENT':
+    case 'ENOTDIR':
+      return `there is no folder ${dirname(file)}; make it first`;
+    case 'EISDIR':
+      return 'is a folder; name the file in it';
+    case 'EACCES':
+    case 'EPERM':
+    case 'EROFS':
+      return `not permitted to write it (${code}); name another place`;
+    case 'ENOSPC':
+    case 'EDQUOT':
+      return 'no space left; what was written so far is cut off';
+    default:
+      return `cannot be written: ${message}`;
+  }
+}
+
 /**
  * Replaces a file as a whole: a crash or a full disk at any moment leaves the old one or the new one. Makes its folder.
  * The mode of a file that was there stays.

@@ -109,6 +109,31 @@ describe('capture', () => {
     assert.equal((await wait('--seconds', '0.5')).code, 1, 'a new trace waits for new packets');
   });
 
+  test('a capture that cannot be written says where and why, and a router that dies ends capture and trace with 1', async () => {
+    const { daemon } = stage;
+    const ping = stage.a.ns.spawn(['ping', '-q', '-n', '-i', '0.02', INTERNET.one]);
+    for (const [file, said] of [
+      ['/dev/full', /^tungate: \/dev\/full: no space left; .*\n$/],
+      [`${daemon.dir}/none/x`, /\/none\/x: there is no folder .*\/none; make it first\n$/],
+      [daemon.dir, /: is a folder; name the file in it\n$/],
+    ] as const) {
+      const { code, stderr } = await daemon.cli('capture', '-w', file, '--seconds', '5');
+      assert.deepEqual([code, said.test(stderr)], [1, true], stderr);
+    }
+    for (const seconds of ['0', '-1', 'x', ''])
+      assert.equal((await daemon.cli('capture', '-w', '/dev/null', '--seconds', seconds)).code, 2, seconds);
+    await ping.stop('SIGINT');
+    const both = [
+      daemon.cli('capture', '-w', '/dev/null', '--seconds', '30'),
+      daemon.cli('trace', '192.0.2.200', '--seconds', '30'),
+    ];
+    await pause(1500);
+    await daemon.kill();
+    for (const { code, stderr } of await Promise.all(both))
+      assert.deepEqual([code, /the router has ended, and the stream with it/.test(stderr)], [1, true], stderr);
+    await upAsPuppet(stage);
+  });
+
   test('one point alone; a second capture beside the first is refused; a bad filter is exit 2', async () => {
     const lines = await during(['--point', 'post', '-p', 'udp'], async () => {
       await stage.a.askUdp({ to: INTERNET.one, port: 7 });

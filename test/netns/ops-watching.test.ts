@@ -97,6 +97,13 @@ describe('watching and moving', () => {
     assert.equal(statSync(file).mode & 0o777, 0o600);
     assert.equal(await daemon.stop(), 0);
     await daemon.up();
+    for (const [where, said] of [
+      [`${daemon.dir}/none/x`, /there is no folder .*none; make it first/],
+      [daemon.dir, /is a folder; name the file in it/],
+    ] as const) {
+      const { code, stderr } = await daemon.cli('flows', 'export', where);
+      assert.deepEqual([code, said.test(stderr)], [1, true], stderr);
+    }
     const damaged = readFileSync(file);
     damaged[damaged.length >> 1]! ^= 1;
     writeFileSync(`${file}.bad`, damaged);
