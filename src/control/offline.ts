@@ -5,7 +5,7 @@ import { compile } from './compile.js';
 import { loadConfig } from './config.js';
 import { initConfig } from './init.js';
 import type { ConfigError } from './model.js';
-import { ownerOf, type RuntimePaths } from './runtime-dir.js';
+import { ownerOf, type RuntimePaths, refuseOpenDir } from './runtime-dir.js';
 
 export interface CheckResult {
   readonly errors: readonly ConfigError[];
@@ -46,6 +46,7 @@ export function clean(paths: RuntimePaths): UndoReport {
   if (owner !== null) {
     throw new Error(`tungate is running (pid ${owner}, ${paths.dir}): "tungate stop" ends it and puts everything back`);
   }
+  refuseOpenDir(paths);
   const journal = existsSync(paths.dir) ? Journal.load(paths.undo) : undefined;
   const report = journal?.undoAll() ?? { undone: [], gone: [], left: [], failed: [] };
   if (report.failed.length > 0) return report;

@@ -11,7 +11,16 @@
  * somebody else after a crash. It appears by link(2) with its content in it: there is no moment in which it is empty.
  * A claim whose process is gone is stale and replaced; everything else in the directory stays for the next start.
  */
-import { linkSync, mkdirSync, readFileSync, renameSync, statfsSync, unlinkSync, writeFileSync } from 'node:fs';
+import {
+  linkSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  statfsSync,
+  statSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join, resolve } from 'node:path';
 
 export const DEFAULT_RUNTIME_DIR = '/run/tungate';
@@ -93,9 +102,24 @@ export function ownerOf(paths: RuntimePaths): number | null {
   return pid && start && startTime(Number(pid)) === start ? Number(pid) : null;
 }
 
+const WRITABLE_BY_OTHERS = 0o022;
+
+/**
+ * Throws when others may write in the directory: what lies there is obeyed, by a start (flows, the plan) and by the undoing of a
+ * crash (the journal names sysctls and their values).
+ */
+export function refuseOpenDir({ dir }: RuntimePaths): void {
+  const mode = statSync(dir, { throwIfNoEntry: false })?.mode ?? 0;
+  if ((mode & WRITABLE_BY_OTHERS) !== 0)
+    throw new Error(
+      `${dir}: others may write there (mode ${(mode & 0o7777).toString(8)}), and what lies there is obeyed: look what it is, then "chmod go-w ${dir}", or name another --runtime-dir`,
+    );
+}
+
 /** Makes the directory and claims it. Returns the release. Throws when another daemon lives there. */
 export function claimRuntimeDir(paths: RuntimePaths): () => void {
   mkdirSync(paths.dir, { recursive: true, mode: 0o750 });
+  refuseOpenDir(paths);
   const mine = `${process.pid} ${startTime(process.pid)}\n`;
   const draft = `${paths.pid}.${process.pid}`;
   writeFileSync(draft, mine, { mode: 0o640 });

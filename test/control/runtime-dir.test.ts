@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import {
+  chmodSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -13,6 +14,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { clean } from '../../src/control/offline.js';
 import { claimRuntimeDir, isMemoryBacked, ownerOf, runtimePaths } from '../../src/control/runtime-dir.js';
 
 const base = mkdtempSync(join(tmpdir(), 'tungate-run-'));
@@ -54,6 +56,23 @@ test('a claim names its owner, keeps a second one out, and ends with the release
   release();
   assert.equal(existsSync(paths.pid), false);
   claimRuntimeDir(paths)();
+});
+
+test('a directory that others may write in is refused, by a start and by clean; one made before for its owner is taken', () => {
+  const paths = fresh();
+  for (const mode of [0o777, 0o1777, 0o770, 0o2775]) {
+    mkdirSync(paths.dir);
+    chmodSync(paths.dir, mode);
+    const refusal = new RegExp(`${paths.dir}: others may write there \\(mode ${mode.toString(8)}\\).* "chmod go-w`);
+    assert.throws(() => claimRuntimeDir(paths), refusal);
+    writeFileSync(paths.undo, '');
+    assert.throws(() => clean(paths), refusal);
+    assert.deepEqual(readdirSync(paths.dir), ['undo'], 'nothing is touched');
+    rmSync(paths.dir, { recursive: true });
+  }
+  mkdirSync(paths.dir, { mode: 0o755 });
+  claimRuntimeDir(paths)();
+  clean(paths);
 });
 
 test('a claim of a process that is gone is stale; one whose number somebody else has now, too', async () => {
