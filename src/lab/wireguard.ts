@@ -33,23 +33,40 @@ export class Site {
     /** The interface. */
     readonly name: string,
     readonly inside: readonly string[],
+    /** The command line that runs wg(8). */
+    readonly wg: readonly string[] = ['wg'],
   ) {}
 
-  /** Starts the interface and brings it up; keys are kept over restarts. */
-  async start(implementation: Implementation, env: Readonly<Record<string, string>> = {}): Promise<void> {
+  /** Starts the interface and brings it up; keys are kept over restarts. `settings`: what is set before it is up. */
+  async start(
+    implementation: Implementation,
+    env: Readonly<Record<string, string>> = {},
+    settings: () => Promise<void> = async () => {},
+  ): Promise<void> {
     this.process = this.host.spawn(implementation(this.name), { env: { LOG_LEVEL: 'verbose', ...env } });
-    await until(async () => (await this.host.run(['wg', 'show', this.name])).code === 0, `${this.name} answers wg(8)`);
+    await until(async () => {
+      const { code } = this.process!;
+      if (code !== undefined) throw new Error(`${this.process!.title} ended with ${code}\n${this.process!.tail()}`);
+      return (await this.host.run([...this.wg, 'show', this.name])).code === 0;
+    }, `${this.name} answers wg(8)`);
     if (this.#secret === '') {
-      this.#secret = await this.host.must(['wg', 'genkey']);
-      this.publicKey = (await this.host.must(['wg', 'pubkey'], { input: this.#secret })).trim();
+      this.#secret = await this.host.must([...this.wg, 'genkey']);
+      this.publicKey = (await this.host.must([...this.wg, 'pubkey'], { input: this.#secret })).trim();
     }
     await this.set(['private-key', '/dev/stdin', 'listen-port', String(PORT)], this.#secret);
+    await settings();
     this.host.ip(...this.inside.map((address) => `addr add ${address} dev ${this.name}`), `link set ${this.name} up`);
   }
 
   async set(words: readonly string[], input = ''): Promise<void> {
     // Through a pipe: /dev/stdin of a socket cannot be opened.
-    await this.host.must(['sh', '-c', 'cat | wg set "$@"', 'sh', this.name, ...words], { input });
+    await this.host.must(['sh', '-c', 'cat | "$@"', 'sh', ...this.wg, 'set', this.name, ...words], { input });
+  }
+
+  /** One of the lists of `wg show NAME WHAT`, its first line without the peer's key. */
+  async show(what: string): Promise<string> {
+    const text = await this.host.must([...this.wg, 'show', this.name, what]);
+    return text.trim().split('\n')[0]!.split('\t').slice(-1)[0]!;
   }
 
   /** `endpoint`: undefined = it will come to us. */
@@ -73,7 +90,7 @@ export class Site {
   }
 }
 
-export function buildSites(lab: Lab): { a: Site; b: Site } {
+export function buildSites(lab: Lab, wg?: readonly string[]): { a: Site; b: Site } {
   const a = lab.namespace('a');
   const b = lab.namespace('b');
   a.ip(`link add eth0 type veth peer name eth0 netns ${b.name}`);
@@ -84,7 +101,7 @@ export function buildSites(lab: Lab): { a: Site; b: Site } {
     host.ip(`addr add ${four}/24 dev eth0`, `addr add ${six}/64 dev eth0 nodad`, 'link set eth0 up');
   }
   const site = (host: Namespace, letter: string, four: string, six: string) =>
-    new Site(lab, host, `tg${process.pid}${letter}`, [`${four}/24`, `${six}/64`]);
+    new Site(lab, host, `tg${process.pid}${letter}`, [`${four}/24`, `${six}/64`], wg);
   return { a: site(a, 'a', INSIDE.a, INSIDE.a6), b: site(b, 'b', INSIDE.b, INSIDE.b6) };
 }
 

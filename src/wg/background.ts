@@ -3,12 +3,14 @@
  * it is ready, or repeats what went wrong.
  */
 import { spawn } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
 
 export type Report = { readonly ready: true } | { readonly failed: string };
 
 /** Set in the process that works in the background. */
 const MARK = 'TUNGATE_WG_BACKGROUND';
 const TUN_FD = 4;
+const CLI = fileURLToPath(new URL('../cli.js', import.meta.url));
 
 export function inBackground(): boolean {
   return process.env[MARK] === '1' && process.send !== undefined;
@@ -29,7 +31,7 @@ export function startInBackground(
   keepOutput: boolean,
 ): Promise<Report> {
   const output = keepOutput ? 'inherit' : 'ignore';
-  const child = spawn(process.execPath, [...process.execArgv, process.argv[1]!, ...args], {
+  const child = spawn(process.execPath, [...process.execArgv, CLI, ...args], {
     detached: true,
     stdio: ['ignore', output, output, 'ipc', ...(tunFd === undefined ? [] : [tunFd])],
     env: { ...process.env, [MARK]: '1', ...(tunFd === undefined ? {} : { WG_TUN_FD: String(TUN_FD) }) },
