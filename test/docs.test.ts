@@ -3,6 +3,7 @@
  * router's namespace of the lab, or is a line of .ci/run. A command that is neither fails the test.
  */
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -88,6 +89,55 @@ test('commands of CONTRIBUTING are those of .ci/run', () => {
     commands('CONTRIBUTING.md').filter((line) => !byCi(line)),
     [],
   );
+});
+
+describe('docs/operations.md says what is there, and nothing that is not', () => {
+  const page = read('docs/operations.md');
+  const help = (...args: string[]) => execFileSync(process.execPath, [CLI, ...args, '--help'], { encoding: 'utf8' });
+  const verbs = [...help().matchAll(/^ {2}([a-z][a-z-]*)/gm)]
+    .map((match) => match[1]!)
+    .filter((verb) => verb !== 'help');
+
+  test('its commands are verbs with options that they have', () => {
+    const lines = [...page.matchAll(/^ {4}(?:sudo )?tungate ([a-z-]+)([^|&\n]*)/gm)];
+    assert.ok(lines.length > 20);
+    const helps = new Map<string, string>();
+    for (const [line, verb, rest] of lines) {
+      assert.ok(verbs.includes(verb!), line);
+      if (!helps.has(verb!)) helps.set(verb!, help(verb!));
+      for (const [option] of rest!.matchAll(/(?<= )--?[a-z][a-z-]*/g))
+        assert.match(helps.get(verb!)!, new RegExp(`^ +.*${option}\\b`, 'm'), `${option} in "${line.trim()}"`);
+    }
+  });
+
+  test('it speaks of every verb that meets a running router', () => {
+    const running = verbs.filter((verb) => /--runtime-dir/.test(help(verb)));
+    assert.ok(running.length > 12);
+    const words = new Set(
+      [...page.matchAll(/`(?:sudo )?(?:tungate )?([a-z]+)\b|^ {4}(?:sudo )?tungate ([a-z-]+)/gm)].flat(),
+    );
+    assert.deepEqual(
+      running.filter((verb) => !words.has(verb)),
+      [],
+    );
+  });
+
+  test('it lists every path of the API, with its methods', () => {
+    const source = read('src/control/api.ts');
+    const routes = source.slice(source.indexOf('const ROUTES'), source.indexOf('const METRICS_ONLY'));
+    const paths = routes
+      .split(/\n {2}'/)
+      .slice(1)
+      .map((entry) => [entry.slice(0, entry.indexOf("'")), entry] as const);
+    assert.ok(paths.length > 12);
+    const table = page.slice(page.indexOf('## The API'), page.indexOf('## What it survives'));
+    for (const [path, methods] of paths) {
+      const row = table.split('\n').find((line) => line.startsWith('|') && new RegExp(`${path}(?![a-z/])`).test(line));
+      assert.ok(row, `${path} is not listed`);
+      for (const [method] of methods.matchAll(/\b(?:GET|POST|DELETE)(?=:)/g))
+        assert.ok(row.includes(method), `${method} ${path}`);
+    }
+  });
 });
 
 test('links between the pages lead somewhere', () => {
