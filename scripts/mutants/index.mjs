@@ -3,5 +3,6 @@ import './datapath.mjs';
 import './flow.mjs';
 import './control-host.mjs';
 import './wireguard.mjs';
+import './vxlan.mjs';
 
 export { MUTANTS } from './collect.mjs';

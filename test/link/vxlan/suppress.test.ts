@@ -79,6 +79,10 @@ test('an address that is local is never answered: not one seen on the TAP side, 
   bench.pinLocal('10.0.0.254', '02:00:00:00:00:fe');
   fromRemote(bench, ethernet(BROADCAST, OTHER[0], 0x0806, arp(1, [OTHER[0], '10.0.0.254'], ASKER)));
   assert.equal(ask(bench, whoHas(ASKER, '10.0.0.254')).outcome, Outcome.FLOODED);
+  // Not even when the forwarding table has its MAC address at a remote.
+  const { hi, lo } = mac('02:00:00:00:00:fe');
+  bench.vtep.fdb.setStatic(hi, lo, 0);
+  assert.equal(ask(bench, whoHas(ASKER, '10.0.0.254')).outcome, Outcome.FLOODED);
 });
 
 test('a remote that claims a local address is not believed; the host itself, moved there, is', () => {
@@ -191,4 +195,14 @@ test('a static pair is not changed by what passes', () => {
   const { hi, lo } = mac(OWNER[0]);
   bench.vtep.fdb.setStatic(hi, lo, LOCAL);
   assert.equal(ask(bench, whoHas(ASKER, OWNER[1])).outcome, Outcome.FLOODED);
+});
+
+test('pairs of one chain are told apart by the whole address', () => {
+  const pairs = new Neighbours({ random: (bytes) => bytes.fill(0) });
+  const texts = ['fd00::1', 'fd00:0:0:1::1', 'fd01::1', 'fd00::1:0:1', '10.0.0.1', '10.0.0.2'];
+  for (const [i, text] of texts.entries()) pairs.learn(ip(text), 0x200, i, REMOTE_SIDE, false, true, 0);
+  for (const [i, text] of texts.entries()) assert.equal(pairs.lo(pairs.find(ip(text), 0)), i);
+  assert.ok(pairs.remove(ip('fd01::1')));
+  assert.equal(pairs.find(ip('fd01::1'), 0), -1);
+  assert.equal(pairs.size, texts.length - 1);
 });
