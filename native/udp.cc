@@ -7,7 +7,7 @@
 // stands in one block a thread, made at start. They allocate and throw nothing.
 //
 // Segmentation by the kernel is a wish: a message that is refused (EIO: the device cannot compute checksums; EINVAL or EMSGSIZE: segments above the path's MTU,
-// which are then fragmented) is sent again datagram by datagram. The same with the source address, which may have gone (EINVAL).
+// which are then fragmented) is sent again datagram by datagram. The same with the source address, which may have gone (EINVAL, or ENETUNREACH since some 6.x).
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1
 #endif
@@ -304,6 +304,8 @@ static void Prepare(Udp* udp, const Datagrams& d, int32_t m, int32_t pieces, int
   message.msg_control = message.msg_controllen == 0 ? nullptr : udp->control[m];
 }
 
+static bool SourceRefused(int error) { return error == EINVAL || error == ENETUNREACH || error == EADDRNOTAVAIL; }
+
 // One message again, in pieces; at last without the source address. Returns how many datagrams went out.
 static int32_t SendAgain(Udp* udp, const Datagrams& d, int fd, int32_t m) {
   Departure whole = udp->departures[m];
@@ -319,7 +321,7 @@ static int32_t SendAgain(Udp* udp, const Datagrams& d, int fd, int32_t m) {
       ssize_t bytes = sendmsg(fd, &udp->messages[m].msg_hdr, 0);
       if (bytes >= 0) sent++;
       if (bytes < 0 && errno == EINTR) continue;
-      if (bytes >= 0 || !source || errno != EINVAL) break;
+      if (bytes >= 0 || !source || !SourceRefused(errno)) break;
       source = false;
     }
   }
@@ -351,7 +353,7 @@ static int32_t SendMessages(Udp* udp, const Datagrams& d, int four, int six, int
       int got = sendmmsg(fd, udp->messages + done, static_cast<unsigned>(ready - done), 0);
       if (got < 0 && errno == EINTR) continue;
       if (got < 0) {
-        if (errno == EIO || errno == EINVAL || errno == EMSGSIZE) sent += SendAgain(udp, d, fd, done);
+        if (errno == EIO || errno == EMSGSIZE || SourceRefused(errno)) sent += SendAgain(udp, d, fd, done);
         got = 1;  // the first one is lost, or was sent
       } else {
         for (int32_t k = done; k < done + got; k++) sent += udp->departures[k].datagrams;

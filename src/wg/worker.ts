@@ -42,13 +42,14 @@ class Worker {
     let bits = 1 << Tag.WAKE; // messages may have come before us
     let more = false;
     try {
-      while (this.#running) {
+      for (;;) {
         const now = native.boottime();
         if (now - this.#epochAt >= EPOCH_EVERY) {
           this.#epochAt = now;
           tunnel.device.epoch = Date.now() - now;
         }
         if (bits & (1 << Tag.WAKE)) this.#takeMail(now);
+        if (!this.#running) break;
         if (bits & (1 << Tag.FOUR) && port.four >= 0) tunnel.receive(port.four, now);
         if (bits & (1 << Tag.SIX) && port.six >= 0) tunnel.receive(port.six, now);
         // A packet may have been cut only in part: then the TUN itself may have nothing more to say.
