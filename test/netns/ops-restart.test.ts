@@ -15,9 +15,24 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { assertWorks, Capture, INTERNET, P, pause, raise, type Stage } from './stage.js';
+import { fileURLToPath } from 'node:url';
+import type { Flow, Status } from '../../src/contract/api.js';
+import {
+  addressOf,
+  assertWorks,
+  Capture,
+  eventually,
+  INTERNET,
+  LAN,
+  P,
+  pause,
+  raise,
+  type Stage,
+  works,
+} from './stage.js';
 import { type Heard, Ticker } from './ticker.js';
 
+const CLI = fileURLToPath(new URL('../../src/cli.js', import.meta.url));
 /** Generous: the figures are printed; time limits in tests only stop a hang. */
 const BOUND_MS = 10_000;
 
@@ -222,6 +237,63 @@ describe('restart', () => {
       await daemon.up();
       await assertWorks(stage);
     }
+  });
+
+  // ---- The plan that is gone on with is old by then.
+
+  const bridge = [
+    'link add vmbr1 type bridge stp_state 0 forward_delay 0 mcast_snooping 0',
+    'link set vm170 master vmbr1',
+    'link set vm20 master vmbr1',
+    'link set vmbr1 up',
+    `addr add ${LAN.gateway}/24 dev vmbr1`,
+  ];
+  const route = `route replace default via ${INTERNET.gateway}`;
+  const move = (from: string, to: string) => [`addr del ${from}/24 dev vmbr0`, `addr add ${to}/24 dev vmbr0`, route];
+  const OTHER = '203.0.113.99';
+
+  for (const [what, meanwhile, later, flowEnds] of [
+    ['the uplink went down', ['link set vmbr0 down'], ['link set vmbr0 up', route]],
+    ['the LAN was deleted', ['link del vmbr1'], bridge],
+    ['the LAN was made anew, with another index', ['link del vmbr1', ...bridge], []],
+    ['the TUN was deleted', ['link del tungate0'], []],
+    ['the uplink has another address', move(P, OTHER), move(OTHER, P), true],
+  ] as readonly (readonly [string, readonly string[], readonly string[], boolean?])[])
+    test(`while nobody ran ${what}: the start follows, flows go on as far as they can, and it works when the host is whole`, async () => {
+      const { a, router, daemon } = stage;
+      const open = await a.connect({ to: INTERNET.one, port: 7 });
+      await open.say('before');
+      await daemon.kill();
+      router.ns.ip(...meanwhile);
+      await daemon.up();
+      assert.match(daemon.process.stderr, /took over \d+ live flows/);
+      if (flowEnds) {
+        const seen = await a.askTcp({ to: INTERNET.one, port: 7, seconds: 5 });
+        assert.equal(addressOf(seen.peer), OTHER);
+        await eventually('flows of the old address have ended', async () => {
+          const flows = await daemon.json<Flow[]>('flows');
+          return flows.every(({ reply }) => reply.dst !== P);
+        });
+      }
+      if (later.length > 0) router.ns.ip(...later);
+      await eventually('it works', () => works(stage), 15);
+      if (!flowEnds) assert.equal((await open.say('after', 20)).text, 'after');
+      assert.doesNotMatch(daemon.process.stderr, /"level":"(error|fatal)"/);
+      assert.equal((await daemon.json<Status>('status')).problems.length, 0);
+    });
+
+  test('two starts at the same moment after a crash: one goes on, the other says who is there', async () => {
+    const { router, daemon } = stage;
+    await daemon.kill();
+    const argv = [process.execPath, CLI, 'up', '-c', daemon.configFile, '--runtime-dir', daemon.runtimeDir];
+    const both = [router.ns.spawn(argv), router.ns.spawn(argv)];
+    const lost = await Promise.race(both.map((each) => each.ended.then(() => each)));
+    assert.equal(lost.code, 1, lost.tail());
+    assert.match(lost.stderr, /is already running here \(pid \d+|others start here at the same moment/);
+    const won = both.find((each) => each !== lost)!;
+    await won.waitFor(/\bready\b/, 20);
+    daemon.process = won;
+    await assertWorks(stage);
   });
 
   test('a plain stop leaves no plan behind', async () => {
