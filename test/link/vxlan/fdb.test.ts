@@ -82,7 +82,7 @@ test('REQ-53 the table does what its rules say, for any history', () => {
     { weight: 1, arbitrary: fc.tuple(fc.constant('sweep' as const), mac, place) },
   );
   fc.assert(
-    fc.property(fc.array(step, { maxLength: 80 }), (steps) => {
+    fc.property(fc.array(step, { maxLength: 80, size: 'max' }), (steps) => {
       const options = { capacity: 10, perPlace: 4, age: 50 };
       const fdb = new Fdb({ ...options, random: seededBytes(3) });
       const twin = new Twin(options.capacity, options.perPlace, options.age);

@@ -130,8 +130,8 @@ test('REQ-64 any bytes from anywhere: counted once, never thrown on, and what pa
     .tuple(fc.constantFrom(A, B, C, BROADCAST), fc.constantFrom(A, B, C))
     .map(([dst, src]) => message(data(dst, src)));
   const bytes = fc.oneof(
-    fc.uint8Array({ maxLength: 120 }),
-    fc.uint8Array({ maxLength: 120 }).map((body) => message(body)),
+    fc.uint8Array({ maxLength: 120, size: 'max' }),
+    fc.uint8Array({ maxLength: 120, size: 'max' }).map((body) => message(body)),
     fc.tuple(valid, fc.nat(70), fc.nat(255)).map(([start, at, value]) => {
       start[at % start.length] = value;
       return start.slice(0, Math.max(at, 20));
