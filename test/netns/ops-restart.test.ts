@@ -296,6 +296,29 @@ describe('restart', () => {
     await assertWorks(stage);
   });
 
+  test('killed again and again at any moment of its starts, hand-overs and reloads: the flow that was there goes on', async (t) => {
+    const { a, daemon } = stage;
+    const open = await a.connect({ to: INTERNET.one, port: 7 });
+    await open.say('before');
+    const text = readFileSync(daemon.configFile, 'utf8');
+    for (let round = 0; round < 12; round++) {
+      await daemon.kill();
+      daemon.configure(round % 3 === 2 ? text : `${text}# round ${round}\n`);
+      daemon.launch();
+      await pause(round * 60 + Math.random() * 60);
+      if (round % 4 === 3) daemon.process.child.kill('SIGUSR2');
+      if (round % 4 === 1) daemon.process.child.kill('SIGHUP');
+      await pause(Math.random() * 30);
+    }
+    await daemon.kill();
+    daemon.configure(text);
+    await daemon.up();
+    t.diagnostic(daemon.process.stderr.match(/took over \d+ live flows/)?.[0] ?? 'no flow was taken over');
+    assert.equal((await open.say('after', 20)).text, 'after');
+    await assertWorks(stage);
+    assert.equal((await daemon.json<Status>('status')).problems.length, 0);
+  });
+
   test('a plain stop leaves no plan behind', async () => {
     assert.equal(await stage.daemon.stop(), 0);
     assert.equal(existsSync(join(stage.daemon.runtimeDir, 'default')), false);
