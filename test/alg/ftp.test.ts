@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { ANNOUNCEMENT_BYTES, Announcement, Line } from '../../src/alg/alg.js';
 import { Form, ftp } from '../../src/alg/ftp.js';
 import { dotted, ip } from '../lib-packets.js';
+import fc from '../property.js';
 
 const bytes = (text: string) => Uint8Array.from(text, (c) => c.charCodeAt(0) & 255);
 const text = (data: Uint8Array) => String.fromCharCode(...data);

@@ -1,11 +1,11 @@
 /** Config + world → plan and steering: the Proxmox host, addresses in every situation, things that are missing, reloads. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { OWNER_HOST, OWNER_POOL, OWNER_RESERVED, Proto } from '../../src/contract/plan.js';
 import type { World } from '../../src/contract/world.js';
 import { formatAddress, formatPrefix, parseAddress } from '../../src/control/address.js';
 import { type Compiled, type Config, compile, formatErrors, parseConfig } from '../../src/control/index.js';
+import fc from '../property.js';
 import { device, PROXMOX_ADDRESSES, PROXMOX_INTERFACES, PROXMOX_ROUTES, proxmox, world } from './world-fixture.js';
 
 function config(text: string): Config {

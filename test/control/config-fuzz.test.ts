@@ -1,7 +1,6 @@
 /** Properties of the config reader: it never throws, always says where, and what it prints it reads back. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import {
   formatAddress,
   formatPrefix,
@@ -12,6 +11,7 @@ import {
 } from '../../src/control/address.js';
 import { type Config, formatErrors, parseConfig, printConfig } from '../../src/control/index.js';
 import { countPorts, formatPorts, hasPort, intersect, parsePorts, subtract, union } from '../../src/control/ports.js';
+import fc from '../property.js';
 
 const SEED = `uplink: { interface: vmbr0, address: [auto, 203.0.113.9], ports: "20000-29999,40000-49999,~25000-25010" }
 lans:

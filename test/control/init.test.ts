@@ -1,9 +1,9 @@
 /** `tungate init`: what it finds on hosts of several kinds, and that its text always is a good config. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { formatPrefix } from '../../src/control/address.js';
 import { compile, formatErrors, initConfig, parseConfig } from '../../src/control/index.js';
+import fc from '../property.js';
 import { device, PROXMOX_ADDRESSES, PROXMOX_INTERFACES, PROXMOX_ROUTES, proxmox, world } from './world-fixture.js';
 
 function read(text: string) {

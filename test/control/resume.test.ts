@@ -23,12 +23,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, beforeEach, describe, test } from 'node:test';
 import { deserialize, serialize } from 'node:v8';
-import fc from 'fast-check';
 import type { Memory } from '../../src/control/compiled.js';
 import { readMemory, writeMemory } from '../../src/control/memory.js';
 import { forgetPlan, type PlanRecord, readPlan, writePlan } from '../../src/control/resume.js';
 import { runtimePaths } from '../../src/control/runtime-dir.js';
 import { makePlan } from '../datapath/rig.js';
+import fc from '../property.js';
 
 const base = mkdtempSync(join(tmpdir(), 'tungate-resume-'));
 after(() => rmSync(base, { recursive: true }));

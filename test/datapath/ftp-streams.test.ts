@@ -4,9 +4,9 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { Counter } from '../../src/contract/counters.js';
 import { build, dissect } from '../lib-packets.js';
+import fc from '../property.js';
 import { ACK, bytesOf, Dialog, PSH } from './ftp-dialog.js';
 import { A, B, P, Rig } from './rig.js';
 

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { Filtering } from '../../src/contract/plan.js';
 import { checkTable } from '../flow/invariants.js';
 import { makeRepeatable, Random } from '../fuzz/random.js';
 import { build, dissect } from '../lib-packets.js';
+import fc from '../property.js';
 import { A, B, OTHER, P, Rig, type RigOptions, SERVER } from './rig.js';
 import { BUSY, Traffic } from './traffic.js';
 import { type Outcome, Twin } from './twin.js';

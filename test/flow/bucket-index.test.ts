@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { BUCKET } from '../../src/contract/table-layout.js';
 import { BucketIndex } from '../../src/flow/bucket-index.js';
+import fc from '../property.js';
 import { xorshift } from './fixture.js';
 
 function lookup(index: BucketIndex, hash: number, value: number): boolean {

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { CONTROL_WINDOW, CONTROLS, CORRECTIONS, Words } from '../../src/contract/table-layout.js';
 import { ControlStreams, INSIDE, StreamFlag } from '../../src/flow/control-streams.js';
+import fc from '../property.js';
 
 function make(rows = 4096): { streams: ControlStreams; rows: Int32Array } {
   const table = new Int32Array(rows * Words.ROW);

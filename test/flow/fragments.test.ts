@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { Fragments } from '../../src/flow/fragments.js';
 import { hashTables } from '../../src/flow/hash.js';
+import fc from '../property.js';
 import { xorshift } from './fixture.js';
 
 const hash = hashTables(11, 22);

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { MappingKind } from '../../src/contract/table-layout.js';
 import type { Mappings } from '../../src/flow/mappings.js';
+import fc from '../property.js';
 import { newTable, poolPlan } from './fixture.js';
 
 const P = 9;

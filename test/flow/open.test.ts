@@ -5,7 +5,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import fc from 'fast-check';
 import { Header, tableLayout, Words } from '../../src/contract/table-layout.js';
 import { Engine } from '../../src/datapath/engine.js';
 import { openTable } from '../../src/flow/open.js';
@@ -14,6 +13,7 @@ import { native } from '../../src/native.js';
 import { makePlan, Rig } from '../datapath/rig.js';
 import { BUSY, Traffic } from '../datapath/traffic.js';
 import { build } from '../lib-packets.js';
+import fc from '../property.js';
 import { BOOT, xorshift } from './fixture.js';
 import { checkTable } from './invariants.js';
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { BITMAP_ADDRESSES, BITMAP_WORDS } from '../../src/contract/table-layout.js';
 import { PortPool } from '../../src/flow/port-pool.js';
+import fc from '../property.js';
 import { poolPlan } from './fixture.js';
 
 const P = 9;

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { hashTables } from '../../src/flow/hash.js';
 import { ProbeTable } from '../../src/flow/probe-table.js';
+import fc from '../property.js';
 
 const step = fc.record({ a: fc.integer({ min: 1, max: 12 }), b: fc.integer({ min: 0, max: 3 }), remove: fc.boolean() });
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { Header, Words } from '../../src/contract/table-layout.js';
+import fc from '../property.js';
 import { newTable, plainFlow, xorshift } from './fixture.js';
 import { checkTable } from './invariants.js';
 

@@ -5,9 +5,9 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { Kind, State } from '../../src/contract/table-layout.js';
 import { tcpBirth, tcpUpdate } from '../../src/flow/tcp-state.js';
+import fc from '../property.js';
 import { xorshift } from './fixture.js';
 
 const S = 2;

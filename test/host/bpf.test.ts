@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import fc from 'fast-check';
 import { Assembler, Bpf, decodeProgram, disassemble, encodeProgram } from '../../src/host/bpf.js';
 import {
   ADDRESSES_END,
@@ -13,6 +12,7 @@ import {
   union,
   within,
 } from '../../src/host/intervals.js';
+import fc from '../property.js';
 import { type Frame, runProgram } from './bpf-interpreter.js';
 
 function frameOf(bytes: Uint8Array, more: Partial<Frame> = {}): Frame {

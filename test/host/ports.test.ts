@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import type { PortInterval } from '../../src/contract/steering.js';
 import { intersectPorts, mergePorts, parsePorts, portsText, subtractPorts } from '../../src/host/ports.js';
+import fc from '../property.js';
 
 const interval = fc.tuple(fc.nat(60), fc.nat(8)).map(([first, more]): PortInterval => ({ first, last: first + more }));
 const intervals = fc.array(interval, { maxLength: 12 });

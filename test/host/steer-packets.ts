@@ -1,7 +1,8 @@
 /** Random steerings and packets for the property tests: few addresses, so that everything meets everything. */
-import fc from 'fast-check';
+
 import type { Prefix } from '../../src/contract/plan.js';
 import type { Claim, PortInterval, Steering } from '../../src/contract/steering.js';
+import fc from '../property.js';
 import type { Frame } from './bpf-interpreter.js';
 
 export function ip(text: string): number {

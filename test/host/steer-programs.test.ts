@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import fc from 'fast-check';
 import type { PortInterval, Steering } from '../../src/contract/steering.js';
 import { disassemble } from '../../src/host/bpf.js';
 import { type Hook, MAX_PROGRAM, type SteeringFilter, steeringFilters } from '../../src/host/steer-programs.js';
+import fc from '../property.js';
 import type { Frame } from './bpf-interpreter.js';
 import { framesFor, ip, ipPacket, portsPayload, prefix, steerings, TUN } from './steer-packets.js';
 import { type Fate, fateOf, runFilters, ShortPacket } from './steer-predicate.js';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { native } from '../../src/native.js';
+import fc from '../property.js';
 
 /** RFC 1071 as it is written: 16-bit big-endian words one after the other, end-around carry after each. */
 function slow(bytes: Uint8Array, off: number, len: number, initial: number): number {

@@ -8,10 +8,10 @@ import { closeSync, constants, mkdtempSync, openSync, readSync, rmSync, writeSyn
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import fc from 'fast-check';
 import { Columns } from '../../src/link/wireguard/columns.js';
 import { Outcome } from '../../src/link/wireguard/outcome.js';
 import { native } from '../../src/native.js';
+import fc from '../property.js';
 
 const dir = mkdtempSync(join(tmpdir(), 'tungate-segment-'));
 const path = join(dir, 'fifo');

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { isIcmpError, isIcmpReply, isIcmpRequest } from '../../src/wire/icmp.js';
 import { formatIpv4, impossibleSource, ipv4ChecksumOk, parseIpv4, writeIpv4 } from '../../src/wire/ipv4.js';
 import { impossibleFlags, mssAt, TcpFlag, windowScale } from '../../src/wire/tcp.js';
 import { dissect } from '../lib-packets.js';
+import fc from '../property.js';
 
 interface WatchedView extends DataView {
   /** The highest offset that was read. */

@@ -1,10 +1,10 @@
 /** The forwarding table, the table of remotes and the chains under both, against Maps that read like the rules. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { Fdb, formatMac, LOCAL, parseMac, UNKNOWN } from '../../../src/link/vxlan/fdb.js';
 import { Chains, hashMac, hashTables, NONE, systemRandom } from '../../../src/link/vxlan/hash.js';
 import { MAX_REMOTES, Remotes } from '../../../src/link/vxlan/remotes.js';
+import fc from '../../property.js';
 import { endpoint, seeded, seededBytes } from './frames.js';
 
 /** The rules of fdb.ts, written down without columns. */

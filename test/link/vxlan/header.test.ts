@@ -1,7 +1,6 @@
 /** Header, inner frame, outer headers, ECN, tags, MTU: bytes against readable twins. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { innerTos } from '../../../src/link/vxlan/ecn.js';
 import { checkHeader, sourceIndex, vniOf, writeHeader } from '../../../src/link/vxlan/header.js';
 import {
@@ -18,6 +17,7 @@ import {
 import { Inner } from '../../../src/link/vxlan/inner.js';
 import { ENDPOINT_WORDS, Ep } from '../../../src/link/wireguard/endpoint.js';
 import { ipv4ChecksumOk } from '../../../src/wire/ipv4.js';
+import fc from '../../property.js';
 import { Bench, BROADCAST, bytesOf, endpoint, ethernet, hex, message, udp4 } from './frames.js';
 
 const [A, B] = ['02:00:00:00:00:0a', '02:00:00:00:00:0b'];

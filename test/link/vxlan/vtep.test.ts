@@ -1,7 +1,6 @@
 /** The endpoint: where frames go, who is heard, what floods may cost, and what hostile input does. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import {
   Arrival,
   FIRST_DROP,
@@ -12,6 +11,7 @@ import {
   UNKNOWN,
   Vtep,
 } from '../../../src/link/vxlan/index.js';
+import fc from '../../property.js';
 import { Bench, BROADCAST, bytesOf, ethernet, hex, mac, message, udp4 } from './frames.js';
 
 const [A, B, C] = ['02:00:00:00:00:0a', '02:00:00:00:00:0b', '02:00:00:00:00:0c'];

@@ -1,7 +1,6 @@
 /** Allowed IPs: longest prefix, against a list that is searched from end to end. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import {
   type AllowedIp,
   AllowedIps,
@@ -9,6 +8,7 @@ import {
   parseAllowedIp,
 } from '../../../src/link/wireguard/allowed-ips.js';
 import { formatAddress, formatEndpoint, parseAddress, parseEndpoint } from '../../../src/link/wireguard/endpoint.js';
+import fc from '../../property.js';
 
 const ip = (text: string) => parseAllowedIp(text)!;
 

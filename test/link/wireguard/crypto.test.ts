@@ -2,7 +2,6 @@
 import assert from 'node:assert/strict';
 import { createHash, createHmac, randomBytes } from 'node:crypto';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { Columns } from '../../../src/link/wireguard/columns.js';
 import {
   type Crypto,
@@ -19,6 +18,7 @@ import {
 } from '../../../src/link/wireguard/crypto.js';
 import { KeyRing } from '../../../src/link/wireguard/key-ring.js';
 import { native } from '../../../src/native.js';
+import fc from '../../property.js';
 
 const hex = (text: string) => new Uint8Array(Buffer.from(text, 'hex'));
 const text = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');

@@ -1,10 +1,10 @@
 /** REQ-64 for tunnels: every message type, altered in every way, on a device with a live session. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { MacChecker, MacMaker } from '../../../src/link/wireguard/cookie.js';
 import { parseEndpoint } from '../../../src/link/wireguard/endpoint.js';
 import { FIRST_DROP, OUTCOMES, Outcome } from '../../../src/link/wireguard/outcome.js';
+import fc from '../../property.js';
 import { Node, packetOf, pair, seeded, World } from './sim.js';
 
 /** A device b with a live session to a and a handshake under way with c, and one right message of each type that it has not seen. */

@@ -1,8 +1,8 @@
 /** The replay window against a slow twin that remembers every counter. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { ReplayWindow, WINDOW } from '../../../src/link/wireguard/replay.js';
+import fc from '../../property.js';
 
 class SlowWindow {
   readonly #seen = new Set<bigint>();

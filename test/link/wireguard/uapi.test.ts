@@ -6,12 +6,12 @@ import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { formatAllowedIp } from '../../../src/link/wireguard/allowed-ips.js';
 import { Device } from '../../../src/link/wireguard/device.js';
 import { answer, describe, parseRequest, type Socket } from '../../../src/link/wireguard/uapi.js';
 import { UapiServer } from '../../../src/link/wireguard/uapi-server.js';
 import { parseWgQuick, WgQuickError } from '../../../src/link/wireguard/wg-quick.js';
+import fc from '../../property.js';
 
 class FixedSocket implements Socket {
   listenPort = 0;

@@ -1,8 +1,8 @@
 /** A day of bad weather: two devices, a clock that runs by itself, and a wire that loses, doubles, reorders and corrupts. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import fc from 'fast-check';
 import { Stat } from '../../../src/link/wireguard/peer.js';
+import fc from '../../property.js';
 import { type Node, packetOf, pair, World } from './sim.js';
 
 /** Sends numbered packets now and then, and remembers them. */
