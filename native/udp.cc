@@ -374,7 +374,7 @@ static napi_value UdpSend(napi_env env, napi_callback_info info) {
 }
 
 void ExportUdp(Napi::Env env, Napi::Object exports) {
-  auto* udp = new Udp();
+  auto* udp = new Udp;  // not Udp(): that would touch all of it
   env.AddCleanupHook([](Udp* gone) { delete gone; }, udp);
   exports.Set("udpOpen", Napi::Function::New<UdpOpen>(env, "udpOpen"));
   exports.Set("udpMark", Napi::Function::New<UdpMark>(env, "udpMark"));
