@@ -125,7 +125,9 @@ static Napi::Value MapFile(const Napi::CallbackInfo& info) {
 static Napi::Value MapAnonymous(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   size_t bytes = SizeArgument(info, 0);
-  void* base = MapShared(-1, bytes, MAP_ANONYMOUS | MAP_POPULATE, true);
+  bool huge = info[1].ToBoolean();
+  // Only pages that are there can be joined to large ones.
+  void* base = MapShared(-1, bytes, huge ? MAP_ANONYMOUS | MAP_POPULATE : MAP_ANONYMOUS, huge);
   if (base == MAP_FAILED) ThrowErrno(env, errno, "mmap");
   return Wrap(env, base, bytes);
 }

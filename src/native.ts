@@ -91,7 +91,7 @@ export interface Native {
     hugePages?: boolean,
   ): { readonly buffer: ArrayBuffer; readonly created: boolean };
   /** Anonymous memory of the same kind, for tests and benches. */
-  mapAnonymous(bytes: number): ArrayBuffer;
+  mapAnonymous(bytes: number, hugePages?: boolean): ArrayBuffer;
   /** Sleeps while words[index] === expected, at most `timeoutMs`; may return early, so look again. Works on mapped memory only or SharedArrayBuffers. */
   futexWait(words: Int32Array, index: number, expected: number, timeoutMs: number): void;
   /** Wakes every sleeper on the word. */

@@ -15,7 +15,7 @@ const table: Micro = {
   unit: 'flow',
   prepare() {
     const rows = 262_144;
-    const buffer = native.mapAnonymous(tableLayout(rows).bytes);
+    const buffer = native.mapAnonymous(tableLayout(rows).bytes, true);
     const { table } = openTable(buffer, rows, new Int32Array(4), NOW, native);
     table.quarantine = 0;
     const flow = new NewFlow();

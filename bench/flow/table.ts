@@ -66,7 +66,13 @@ class Bench {
   now = 1_000_000;
 
   constructor(rows: number) {
-    const { table } = openTable(native.mapAnonymous(tableLayout(rows).bytes), rows, new Int32Array(4), 1000, native);
+    const { table } = openTable(
+      native.mapAnonymous(tableLayout(rows).bytes, true),
+      rows,
+      new Int32Array(4),
+      1000,
+      native,
+    );
     table.quarantine = 0;
     const plan = makePlan({
       pool: [4000, 65_535],

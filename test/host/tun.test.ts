@@ -24,6 +24,8 @@ inNamespace('TUN device', import.meta.url, ['--net'], () => {
   const nl = new Netlink();
   ip('link', 'set', 'lo', 'up');
   ip('link', 'add', 'u0', 'type', 'veth', 'peer', 'name', 'u1');
+  // Nothing of the kernel's own (MLD, neighbour discovery) is to be counted among our packets.
+  for (const name of ['u0', 'u1']) writeSysctl(`net/ipv6/conf/${name}/disable_ipv6`, '1');
   ip('link', 'set', 'u0', 'up');
   ip('link', 'set', 'u1', 'up');
   const options = { name: 'tg0', queues: 2, addresses: [] };
