@@ -40,7 +40,13 @@ export function* packets(flows: number): Generator<Uint8Array> {
 
 export function engineFor(flows: number): Engine {
   const rows = Math.max(flows * 1.05, 16_384) | 0;
-  const { table } = openTable(native.mapAnonymous(tableLayout(rows).bytes, true), rows, new Int32Array(4), 1000, native);
+  const { table } = openTable(
+    native.mapAnonymous(tableLayout(rows).bytes, true),
+    rows,
+    new Int32Array(4),
+    1000,
+    native,
+  );
   table.quarantine = 0;
   const plan = makePlan({ nat: [{ mapping: Mapping.ENDPOINT_DEPENDENT }] });
   return new Engine(table, plan, counterView(newCounters()));

@@ -11,13 +11,18 @@ export function emit(batch: Batch, link: Link, counters: Float64Array): void {
   const count = batch.count;
   let n = 0;
   let bytes = 0;
+  let forwarded = 0;
   for (let i = 0; i < count; i++) {
     const v = verdict[i]!;
-    counters[Counter.VERDICT + v]!++;
-    if (SENDS[v] === 0) continue;
+    if (v === Verdict.FORWARD) forwarded++;
+    else {
+      counters[Counter.VERDICT + v]!++;
+      if (SENDS[v] === 0) continue;
+    }
     list[n++] = i;
     bytes += len[i]!;
   }
+  counters[Counter.VERDICT + Verdict.FORWARD]! += forwarded;
   if (n === 0) return;
   const sent = link.transmit(batch, n);
   counters[Counter.TX_PACKETS]! += sent;

@@ -191,10 +191,9 @@ export class ReplayLink implements Link {
     const base = batch.ctl[Ctl.USED]!;
     if (first + n > RECEIVE_SLOTS || base + image.length > receiveBytes(batch)) return 0;
     batch.data.set(image, base);
-    for (let i = 0; i < n; i++) {
-      batch.off[first + i] = base + off[i]!;
-      batch.len[first + i] = len[i]!;
-    }
+    batch.off.set(off, first);
+    batch.len.set(len, first);
+    if (base > 0) for (let i = first; i < first + n; i++) batch.off[i]! += base;
     batch.ctl[Ctl.COUNT] = first + n;
     batch.ctl[Ctl.USED] = base + image.length;
     if (++this.#next === this.#chunks.length) {
