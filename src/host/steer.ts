@@ -3,8 +3,8 @@
  *
  * Theory of operation. There is one operation, `applySteering`: read the filters that are there, compare them with what
  * steeringFilters() wants, and act on the difference. Start, reload, repair (somebody deleted a filter of ours) and
- * adoption after a crash are all the same call; stop is `removeSteering`. The kernel says what is there, the journal says
- * which of it is ours. Nothing else is remembered.
+ * adoption after a crash are all the same call; stop is `closeSteering`, and the journal's undo for the rest. The kernel says what
+ * is there, the journal says which of it is ours. Nothing else is remembered.
  *
  * - Three passes, so that no packet slips through while they run: filters that are missing are created (LANs first), those that
  *   differ are swapped in place (the kernel does that between two packets), and what is no longer wanted is deleted, newest
