@@ -41,7 +41,7 @@ export function inNamespace(
   url: string,
   flags: readonly string[],
   body: () => void,
-  seconds = 170, // only to stop a hang, and before the whole file is stopped
+  seconds = 800, // only to stop a hang, and before the whole file is stopped
 ): void {
   if (process.env[BODY] !== undefined) {
     if (process.env[BODY] === title) body();

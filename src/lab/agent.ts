@@ -10,6 +10,7 @@ import { createSocket, type Socket as UdpSocket } from 'node:dgram';
 import { createServer as createHttpServer, get as httpGet } from 'node:http';
 import { createConnection, createServer, type Socket } from 'node:net';
 import type { Answer, Call, Download } from './host.js';
+import { PATIENCE } from './namespace.js';
 
 const name = process.argv[2] ?? 'host';
 const connections = new Map<number, { socket: Socket; lines: Lines }>();
@@ -149,7 +150,7 @@ function connect(call: Extract<Call, { op: 'connect' }>): Promise<{ id: number; 
       ...(call.from ? { localAddress: call.from } : {}),
     });
     const lines = new Lines(socket);
-    const timer = setTimeout(() => socket.destroy(new Error('timeout')), (call.seconds ?? 5) * 1000);
+    const timer = setTimeout(() => socket.destroy(new Error('timeout')), (call.seconds ?? PATIENCE) * 1000);
     socket.once('error', (error: NodeJS.ErrnoException) => {
       clearTimeout(timer);
       reject(new Error(error.code ?? error.message));
@@ -229,7 +230,7 @@ async function perform(call: Call): Promise<unknown> {
     case 'connect':
       return connect(call);
     case 'say':
-      return say(call.id, call.text, call.seconds ?? 5);
+      return say(call.id, call.text, call.seconds ?? PATIENCE);
     case 'hang-up':
       if (call.reset) connections.get(call.id)?.socket.resetAndDestroy();
       else connections.get(call.id)?.socket.end();
@@ -246,15 +247,15 @@ async function perform(call: Call): Promise<unknown> {
       });
     }
     case 'next':
-      return datagramOf(call.id).queue.take(call.seconds ?? 5);
+      return datagramOf(call.id).queue.take(call.seconds ?? PATIENCE);
     case 'unbind':
       datagramOf(call.id).socket.close();
       datagrams.delete(call.id);
       return undefined;
     case 'download':
-      return download(call.url, call.seconds ?? 60);
+      return download(call.url, call.seconds ?? PATIENCE);
     case 'fetch': {
-      const response = await fetch(call.url, { signal: AbortSignal.timeout(10_000) });
+      const response = await fetch(call.url, { signal: AbortSignal.timeout(PATIENCE * 1000) });
       return { status: response.status, text: await response.text() };
     }
   }

@@ -41,7 +41,7 @@ export class Daemon {
   /** Starts it; resolves when it says that packets flow. */
   async up(): Promise<void> {
     this.launch();
-    await this.process.waitFor(/\bready\b/, 20);
+    await this.process.waitFor(/\bready\b/);
   }
 
   /** Starts it and does not wait. */
@@ -69,7 +69,7 @@ export class Daemon {
 
   /** SIGTERM, as systemd would. Returns the exit code. */
   stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number> {
-    return this.process.stop(signal, 15);
+    return this.process.stop(signal);
   }
 
   /** SIGKILL: no time to undo anything. */

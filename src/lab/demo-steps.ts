@@ -34,7 +34,7 @@ function addressOf(endpoint: string): string {
 export const steps: readonly Step[] = [
   {
     title: 'tungate up',
-    expected: 'the daemon says "ready" within 20 s',
+    expected: 'the daemon says "ready"',
     vital: true,
     async run({ daemon, router, a, b, one, two }) {
       await Promise.all([
@@ -54,7 +54,7 @@ export const steps: readonly Step[] = [
     title: 'download through SNAT',
     expected: `64 MiB, checksum right, the server sees ${P}`,
     async run({ a }) {
-      const got = await a.download(`http://${INTERNET.one}:8080/${64 * MIB}`, 20);
+      const got = await a.download(`http://${INTERNET.one}:8080/${64 * MIB}`);
       const rate = ((got.bytes * 8) / got.seconds / 1e9).toFixed(1);
       return {
         ok: got.intact && got.bytes === 64 * MIB && addressOf(got.peer) === P,
@@ -122,7 +122,7 @@ export const steps: readonly Step[] = [
     title: 'forward for one source (2222)',
     expected: 'host-1 gets in, host-2 is not answered',
     async run({ one, two }) {
-      const first = await one.tryAsk('tcp', { to: P, port: 2222, seconds: 2 });
+      const first = await one.tryAsk('tcp', { to: P, port: 2222 });
       const second = await two.tryAsk('tcp', { to: P, port: 2222, seconds: 1 });
       return { ok: first === 'client-a' && second === 'timeout', seen: `host-1: ${first}; host-2: ${second}` };
     },
@@ -153,9 +153,9 @@ export const steps: readonly Step[] = [
     title: "the host's own service on P",
     expected: 'P:22 is answered by the router itself, for all',
     async run({ one, a, router }) {
-      const outside = await one.tryAsk('tcp', { to: P, port: 22, seconds: 2 });
-      const inside = await a.tryAsk('tcp', { to: P, port: 22, seconds: 2 });
-      const own = await router.tryAsk('tcp', { to: P, port: 22, seconds: 2 });
+      const outside = await one.tryAsk('tcp', { to: P, port: 22 });
+      const inside = await a.tryAsk('tcp', { to: P, port: 22 });
+      const own = await router.tryAsk('tcp', { to: P, port: 22 });
       return {
         ok: [outside, inside, own].every((who) => who === 'router'),
         seen: `for host-1: ${outside}; for client-a: ${inside}; for the host: ${own}`,

@@ -3,7 +3,7 @@
  * IPC channel (nsenter hands the descriptor on), one promise a call.
  */
 import { fileURLToPath } from 'node:url';
-import type { Namespace, Process } from './namespace.js';
+import { type Namespace, PATIENCE, type Process } from './namespace.js';
 
 /** What an echo server answers: who it is, whom it saw, which of its own addresses was spoken to. */
 export interface Answer {
@@ -51,7 +51,7 @@ export type Call =
 
 const AGENT = fileURLToPath(new URL('./agent.js', import.meta.url));
 /** Longest a call may take: above every limit inside the agent, so that its own message comes first. */
-const CALL_SECONDS = 90;
+const CALL_SECONDS = 2 * PATIENCE;
 
 export class Host {
   readonly #process: Process;
@@ -125,7 +125,7 @@ export class Host {
     const socket = await this.bind(target.localPort, target.from);
     try {
       await socket.send(target.to, target.port, text);
-      const reply = await socket.next(target.seconds ?? 3);
+      const reply = await socket.next(target.seconds);
       return { ...(JSON.parse(reply.text) as Answer), from: `${target.from ?? this.address}:${socket.port}` };
     } finally {
       await socket.close();
@@ -149,7 +149,7 @@ export class Host {
     const { id, local } = await this.#call<{ id: number; local: string }>({ op: 'connect', ...target });
     return {
       local,
-      say: (text: string, seconds = 5) => this.#call<Answer>({ op: 'say', id, text, seconds }),
+      say: (text: string, seconds = PATIENCE) => this.#call<Answer>({ op: 'say', id, text, seconds }),
       hangUp: (reset = false) => this.#call<void>({ op: 'hang-up', id, reset }),
     };
   }
@@ -161,12 +161,12 @@ export class Host {
       port: made.port,
       send: (to: string, toPort: number, text: string) =>
         this.#call<void>({ op: 'send', id: made.id, to, port: toPort, text }),
-      next: (seconds = 3) => this.#call<Datagram>({ op: 'next', id: made.id, seconds }),
+      next: (seconds = PATIENCE) => this.#call<Datagram>({ op: 'next', id: made.id, seconds }),
       close: () => this.#call<void>({ op: 'unbind', id: made.id }),
     };
   }
 
-  download(url: string, seconds = 60): Promise<Download> {
+  download(url: string, seconds = PATIENCE): Promise<Download> {
     return this.#call({ op: 'download', url, seconds });
   }
 

@@ -4,7 +4,7 @@ export { Daemon } from './daemon.js';
 export { type Answer, type Datagram, type Download, Host, type Target } from './host.js';
 export { iperf, type Throughput } from './iperf.js';
 export { diffState, type KernelState, kernelState } from './kernel-state.js';
-export { LAB_ENV, Lab, type Namespace, needTools, Process, type RunResult, run } from './namespace.js';
+export { LAB_ENV, Lab, type Namespace, needTools, PATIENCE, Process, type RunResult, run } from './namespace.js';
 export { asNamespaceRoot, becomeNamespaceRoot, tunDeviceProblem, userNamespaceProblem } from './privilege.js';
 export { buildTopology, INTERNET, LAN, P, THIRD, type Topology } from './topology.js';
 export {

@@ -24,8 +24,14 @@ const { NODE_EXTRA_CA_CERTS: _, ...inherited } = process.env;
 /** Debian keeps ip, tc and sysctl in /usr/sbin, which is not on an ordinary user's PATH. */
 export const LAB_ENV = { ...inherited, PATH: `${inherited.PATH ?? ''}:/usr/sbin:/sbin:/usr/bin:/bin`, LC_ALL: 'C' };
 
+/**
+ * Seconds that anything may take which is expected to come. Only there to stop a hang: a machine may be slow, and busy with others.
+ * Whoever expects that nothing comes names his own, short, time.
+ */
+export const PATIENCE = 60;
+
 export interface RunOptions {
-  /** Time limit; only there to stop a hang. */
+  /** Time limit, seconds; PATIENCE unless told. */
   readonly seconds?: number;
   readonly input?: string;
   readonly env?: Readonly<Record<string, string>>;
@@ -46,7 +52,7 @@ export function run(argv: readonly string[], options: RunOptions = {}): Promise<
       file!,
       args,
       {
-        timeout: (options.seconds ?? 20) * 1000,
+        timeout: (options.seconds ?? PATIENCE) * 1000,
         killSignal: 'SIGKILL',
         maxBuffer: 64 * 1024 * 1024,
         env: { ...LAB_ENV, ...options.env },
@@ -64,7 +70,7 @@ export function run(argv: readonly string[], options: RunOptions = {}): Promise<
 
 function mustSync(argv: readonly string[], input = ''): void {
   const [file, ...args] = argv;
-  const result = spawnSync(file!, args, { input, env: LAB_ENV, encoding: 'utf8', timeout: 20_000 });
+  const result = spawnSync(file!, args, { input, env: LAB_ENV, encoding: 'utf8', timeout: PATIENCE * 1000 });
   if (result.error) throw new Error(`${file} cannot be run: ${result.error.message}`);
   if (result.status !== 0)
     throw new Error(`${argv.join(' ')} failed (${result.status}): ${result.stderr.trim()}${input && `\n${input}`}`);
@@ -109,7 +115,7 @@ export class Process {
   }
 
   /** Resolves once `pattern` has been printed on either stream; rejects when the process ends first or time runs out. */
-  waitFor(pattern: RegExp, seconds = 10): Promise<string> {
+  waitFor(pattern: RegExp, seconds = PATIENCE): Promise<string> {
     return new Promise((resolve, reject) => {
       const settle = (act: () => void) => {
         clearTimeout(timer);
@@ -131,7 +137,7 @@ export class Process {
   }
 
   /** Signals it and waits; after `seconds` it is killed. Returns the exit code. */
-  async stop(signal: NodeJS.Signals = 'SIGTERM', seconds = 10): Promise<number> {
+  async stop(signal: NodeJS.Signals = 'SIGTERM', seconds = PATIENCE): Promise<number> {
     if (this.code === undefined) {
       this.child.kill(signal);
       const timer = setTimeout(() => this.child.kill('SIGKILL'), seconds * 1000);

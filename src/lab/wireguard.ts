@@ -6,7 +6,7 @@
  * Interface names carry the pid: sockets in /var/run/wireguard are the machine's, whatever the namespace.
  */
 import { readFileSync } from 'node:fs';
-import type { Lab, Namespace, Process } from './namespace.js';
+import { type Lab, type Namespace, PATIENCE, type Process } from './namespace.js';
 
 export const INSIDE = { a: '10.99.0.1', b: '10.99.0.2', a6: 'fd99::1', b6: 'fd99::2' } as const;
 export const OUTSIDE = { a: '192.0.2.1', b: '192.0.2.2', a6: '2001:db8::1', b6: '2001:db8::2' } as const;
@@ -110,7 +110,7 @@ export function endpoint(address: string): string {
 }
 
 /** Looks every 50 ms; throws after `seconds`. */
-export async function until(holds: () => boolean | Promise<boolean>, what: string, seconds = 15): Promise<void> {
+export async function until(holds: () => boolean | Promise<boolean>, what: string, seconds = PATIENCE): Promise<void> {
   const end = Date.now() + seconds * 1000;
   while (!(await holds())) {
     if (Date.now() > end) throw new Error(`${what}: not within ${seconds} s`);

@@ -27,7 +27,7 @@ function tungate(
     const child = spawn(file!, rest, {
       env: { ...process.env, TUNGATE_RUNTIME_DIR: join(dir, 'run'), ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
-      timeout: 30_000,
+      timeout: 120_000,
     });
     let stdout = '';
     let stderr = '';

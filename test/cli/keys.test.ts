@@ -11,7 +11,7 @@ const dir = mkdtempSync(join(tmpdir(), 'tungate-keys-'));
 after(() => rmSync(dir, { recursive: true }));
 
 function tungate(args: readonly string[], input = '') {
-  return spawnSync(process.execPath, [CLI, ...args], { input, encoding: 'utf8', timeout: 20_000 });
+  return spawnSync(process.execPath, [CLI, ...args], { input, encoding: 'utf8', timeout: 120_000 });
 }
 
 // RFC 7748, section 6.1: Alice.

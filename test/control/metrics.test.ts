@@ -67,7 +67,7 @@ describe('/metrics', () => {
   });
 
   test('promtool check metrics finds nothing to complain about', () => {
-    const result = spawnSync('promtool', ['check', 'metrics'], { input: text, encoding: 'utf8', timeout: 20_000 });
+    const result = spawnSync('promtool', ['check', 'metrics'], { input: text, encoding: 'utf8', timeout: 60_000 });
     assert.equal(result.error, undefined, 'promtool is missing: apt-get install prometheus');
     assert.equal(result.status, 0, `${result.stdout}${result.stderr}`);
     assert.equal(`${result.stdout}${result.stderr}`, '');

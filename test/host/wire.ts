@@ -14,7 +14,7 @@ import { TunLink } from '../../src/link/index.js';
 import { native } from '../../src/native.js';
 
 export function sh(line: string): string {
-  return execFileSync('sh', ['-ec', line], { encoding: 'utf8', timeout: 20_000, stdio: ['ignore', 'pipe', 'pipe'] });
+  return execFileSync('sh', ['-ec', line], { encoding: 'utf8', timeout: 60_000, stdio: ['ignore', 'pipe', 'pipe'] });
 }
 
 export function sysctl(path: string, value: string | number): void {

@@ -10,7 +10,7 @@ const script = fileURLToPath(new URL('scripts/build-native.mjs', root));
 
 function build(...args: string[]) {
   const env = { ...process.env, PATH: '/nonexistent', CXX: '', PYTHON: '' };
-  return spawnSync(process.execPath, [script, ...args], { env, encoding: 'utf8', timeout: 60_000 });
+  return spawnSync(process.execPath, [script, ...args], { env, encoding: 'utf8', timeout: 300_000 });
 }
 
 test('an addon that is newer than its sources is not built again', () => {

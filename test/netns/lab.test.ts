@@ -80,7 +80,7 @@ test('the demo runs without root', async () => {
       setpriv --reuid=65534 --regid=65534 --clear-groups true 2>/dev/null || exec ./node tree/dist/src/lab/demo.js
       exec setpriv --reuid=65534 --regid=65534 --clear-groups ./node tree/dist/src/lab/demo.js`;
     const argv = ['unshare', '--mount', '--propagation', 'private', 'sh', '-c', script];
-    const result = await run(argv, { seconds: 120, env: { HOME: dir } });
+    const result = await run(argv, { seconds: 400, env: { HOME: dir } });
     assert.equal(result.code, 0, `${result.stdout}\n${result.stderr}`);
     assert.match(result.stdout, /All \d+ steps saw what they expected/);
   } finally {

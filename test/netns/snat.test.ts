@@ -77,7 +77,7 @@ describe('SNAT on the real kernel', () => {
 
   test('many connections at once: 200 clients of one server are answered', async () => {
     const answers = await Promise.all(
-      Array.from({ length: 200 }, (_, i) => stage.a.askTcp({ to: INTERNET.one, port: 7, seconds: 10 }, `n${i}`)),
+      Array.from({ length: 200 }, (_, i) => stage.a.askTcp({ to: INTERNET.one, port: 7 }, `n${i}`)),
     );
     assert.equal(new Set(answers.map((answer) => answer.peer)).size, 200);
     assert.ok(answers.every((answer, i) => answer.text === `n${i}`));

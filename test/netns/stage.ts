@@ -3,7 +3,7 @@
  * and the real daemon in the router's namespace.
  */
 import assert from 'node:assert/strict';
-import { buildTopology, Daemon, INTERNET, LAN, P, type Topology } from '../../src/lab/index.js';
+import { buildTopology, Daemon, INTERNET, LAN, P, PATIENCE, type Topology } from '../../src/lab/index.js';
 
 export { Capture, diffState, INTERNET, kernelState, LAN, P, THIRD } from '../../src/lab/index.js';
 
@@ -68,7 +68,7 @@ export function portOf(endpoint: string): number {
 }
 
 /** Asserts that translated traffic flows, out and in: the router works. */
-export async function assertWorks({ a, one }: Stage, seconds = 5): Promise<void> {
+export async function assertWorks({ a, one }: Stage, seconds = PATIENCE): Promise<void> {
   const out = await a.askTcp({ to: INTERNET.one, port: 7, seconds });
   assert.equal(addressOf(out.peer), P);
   const inwards = await one.askTcp({ to: P, port: 10007, seconds });
@@ -87,7 +87,7 @@ export function works(stage: Stage): Promise<boolean> {
 }
 
 /** Waits until `probe` is true, at most `seconds`; then fails with `what`. */
-export async function eventually(what: string, probe: () => Promise<boolean>, seconds = 10): Promise<void> {
+export async function eventually(what: string, probe: () => Promise<boolean>, seconds = PATIENCE): Promise<void> {
   const end = Date.now() + seconds * 1000;
   while (!(await probe())) {
     if (Date.now() > end) assert.fail(`${what}: not within ${seconds} s`);
