@@ -11,6 +11,7 @@
 import { createHash } from 'node:crypto';
 import {
   closeSync,
+  existsSync,
   fchmodSync,
   fsyncSync,
   mkdirSync,
@@ -106,7 +107,9 @@ export function whyUnwritable(error: unknown, file: string): string {
   switch (code) {
     case 'ENOENT':
     case 'ENOTDIR':
-      return `there is no folder ${dirname(file)}; make it first`;
+      return existsSync(dirname(file))
+        ? `no file can be made in ${dirname(file)} (${code}); name another place`
+        : `there is no folder ${dirname(file)}; make it first`;
     case 'EISDIR':
       return 'is a folder; name the file in it';
     case 'EACCES':
@@ -127,7 +130,7 @@ export function whyUnwritable(error: unknown, file: string): string {
  */
 export function replaceFile(file: string, content: string | Uint8Array, mode = 0o640): void {
   const dir = dirname(file);
-  mkdirSync(dir, { recursive: true, mode: 0o755 });
+  makeFolder(dir, 0o755);
   const draft = join(dir, `.${file.slice(dir.length + 1)}.${process.pid}.new`);
   const bytes = typeof content === 'string' ? Buffer.from(content) : content;
   const fd = openSync(draft, 'w', 0o600);
@@ -143,6 +146,22 @@ export function replaceFile(file: string, content: string | Uint8Array, mode = 0
     closeSync(fd);
   }
   syncFolder(dir);
+}
+
+/**
+ * Makes a folder and those above it that are missing. Not by mkdir's own `recursive`: below a folder in which the kernel lets nobody make one (/proc),
+ * that tries for ever.
+ */
+export function makeFolder(dir: string, mode: number): void {
+  try {
+    mkdirSync(dir, { mode });
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'EEXIST' && statSync(dir).isDirectory()) return;
+    if (code !== 'ENOENT' || existsSync(dirname(dir))) throw error;
+    makeFolder(dirname(dir), mode);
+    makeFolder(dir, mode);
+  }
 }
 
 /** The rename itself lasts only when the folder is on disk. */

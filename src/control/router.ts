@@ -22,6 +22,7 @@ import { rmSync } from 'node:fs';
 import { isDeepStrictEqual } from 'node:util';
 import type { ChangeAnswer, Phase, ReloadAnswer } from '../contract/api.js';
 import type { World } from '../contract/world.js';
+import { servicesCutOff } from '../host/index.js';
 import { addressesWithoutRoom } from './address-room.js';
 import { planDifference } from './answers.js';
 import { Refused } from './api.js';
@@ -211,7 +212,8 @@ export class Router {
     const world = this.#hold.readWorld();
     const next = compile(activeBlocks(config), world, this.#compiled);
     const crowded = addressesWithoutRoom(config, next.plan.addresses, this.table?.countMappings().keys() ?? []);
-    const why = [...next.fatal, ...crowded];
+    const deaf = await servicesCutOff({ tun: config.tun.name, ...next }, this.#compiled.steering.claims);
+    const why = [...next.fatal, ...crowded, ...deaf];
     if (why.length > 0) throw new Refused(422, `${config.file}: does not fit this host`, why);
     await adopt(config);
     this.#notes = laterChanges(this.config, config);

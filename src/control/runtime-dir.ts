@@ -11,17 +11,9 @@
  * somebody else after a crash. It appears by link(2) with its content in it: there is no moment in which it is empty.
  * A claim whose process is gone is stale and replaced; everything else in the directory stays for the next start.
  */
-import {
-  linkSync,
-  mkdirSync,
-  readFileSync,
-  renameSync,
-  statfsSync,
-  statSync,
-  unlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { linkSync, readFileSync, renameSync, statfsSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { makeFolder } from './files.js';
 
 export const DEFAULT_RUNTIME_DIR = '/run/tungate';
 export const DEFAULT_NAME = 'default';
@@ -118,7 +110,11 @@ export function refuseOpenDir({ dir }: RuntimePaths): void {
 
 /** Makes the directory and claims it. Returns the release. Throws when another daemon lives there. */
 export function claimRuntimeDir(paths: RuntimePaths): () => void {
-  mkdirSync(paths.dir, { recursive: true, mode: 0o750 });
+  try {
+    makeFolder(paths.dir, 0o750);
+  } catch (error) {
+    throw new Error(`${paths.dir}: cannot be made (${(error as Error).message}); name another --runtime-dir`);
+  }
   refuseOpenDir(paths);
   const mine = `${process.pid} ${startTime(process.pid)}\n`;
   const draft = `${paths.pid}.${process.pid}`;

@@ -1,7 +1,7 @@
 /** Ports: what of the host's own sockets would be cut off, and how many automatic ports stay for it. */
-import { Proto } from '../contract/plan.js';
+import { type Forward, Proto } from '../contract/plan.js';
 import type { Claim, PortInterval } from '../contract/steering.js';
-import { type Check, fail, ok, type Wanted, warn } from './check.js';
+import { type Check, fail, ok, type PreflightInput, type Wanted, warn } from './check.js';
 import { ipv4Text } from './ipv4.js';
 import { countPorts, hasPort, parsePorts, subtractPorts } from './ports.js';
 import { holdersOf, readSockets, type Socket } from './sockets.js';
@@ -16,28 +16,60 @@ export function checkSockets(wanted: Wanted): Check[] {
   return [...checkClaimed(wanted), checkAutomatic(wanted.reservedPorts)];
 }
 
+/**
+ * The services that a reload would cut off, as `doctor` names them: what a running router has claimed already is not asked about again, so that a socket
+ * that was opened since does not stand in the way of every change.
+ */
+export function servicesCutOff(wanted: PreflightInput, before: readonly Claim[]): string[] {
+  const fresh = hitBy(wanted.steering.claims).filter(
+    ({ socket }) => socket.listening && claimOf(socket, before) === undefined,
+  );
+  const holder = holderNames(fresh);
+  return fresh.flatMap((hit) => {
+    const { blocks, detail, remedy } = serviceCheck(wanted, hit, holder(hit.socket));
+    const origin = forwardOf(wanted, hit)?.origin;
+    return blocks ? [`${origin === undefined ? '' : `${origin}: `}${detail}; ${remedy}`] : [];
+  });
+}
+
+interface Hit {
+  readonly socket: Socket;
+  readonly claim: Claim;
+}
+
+function hitBy(claims: readonly Claim[]): Hit[] {
+  return readSockets()
+    .map((socket) => ({ socket, claim: claimOf(socket, claims) }))
+    .filter((one): one is Hit => one.claim !== undefined);
+}
+
+function holderNames(hits: readonly Hit[]): (socket: Socket) => string {
+  const holders = holdersOf(new Set(hits.map(({ socket }) => socket.inode)));
+  return (socket) => holders.get(socket.inode) ?? 'a process that cannot be seen from here';
+}
+
+function serviceCheck(wanted: PreflightInput, hit: Hit, holder: string): Check {
+  const { socket, claim } = hit;
+  const what = `${socket.proto} port ${socket.port} of ${ipv4Text(claim.address)}`;
+  const forward = forwardOf(wanted, hit)?.name;
+  // A UDP socket in the pool may be a resolver's for one question; on a forward it is a service for sure.
+  const passing = socket.proto === 'udp' && forward === undefined;
+  return (passing ? warn : fail)(
+    'sockets',
+    `${holder} holds ${what}, which ${forward === undefined ? 'belongs to the pool' : `forward "${forward}" takes`}: it would hear nothing from outside`,
+    forward === undefined
+      ? `take ${socket.port} out of the pool (ports: "…,~${socket.port}"), or move the service`
+      : `stop it, bind it to another address, or take port ${socket.port} out of the forward`,
+  );
+}
+
 function checkClaimed(wanted: Wanted): Check[] {
-  const hit = readSockets()
-    .map((socket) => ({ socket, claim: claimOf(socket, wanted.steering.claims) }))
-    .filter((one): one is { socket: Socket; claim: Claim } => one.claim !== undefined);
+  const hit = hitBy(wanted.steering.claims);
   const listening = hit.filter(({ socket }) => socket.listening);
   const talking = hit.filter(({ socket }) => !socket.listening);
-  const holders = holdersOf(new Set(hit.map(({ socket }) => socket.inode)));
-  const holder = (socket: Socket): string => holders.get(socket.inode) ?? 'a process that cannot be seen from here';
+  const holder = holderNames(hit);
 
-  const checks = listening.slice(0, LISTED).map(({ socket, claim }) => {
-    const what = `${socket.proto} port ${socket.port} of ${ipv4Text(claim.address)}`;
-    const forward = forwardOf(wanted, socket, claim);
-    // A UDP socket in the pool may be a resolver's for one question; on a forward it is a service for sure.
-    const passing = socket.proto === 'udp' && forward === undefined;
-    return (passing ? warn : fail)(
-      'sockets',
-      `${holder(socket)} holds ${what}, which ${forward === undefined ? 'belongs to the pool' : `forward "${forward}" takes`}: it would hear nothing from outside`,
-      forward === undefined
-        ? `take ${socket.port} out of the pool (ports: "…,~${socket.port}"), or move the service`
-        : `stop it, bind it to another address, or take port ${socket.port} out of the forward`,
-    );
-  });
+  const checks = listening.slice(0, LISTED).map((one) => serviceCheck(wanted, one, holder(one.socket)));
   if (listening.length > LISTED)
     checks.push(fail('sockets', `and ${listening.length - LISTED} more`, 'see: ss -lntup'));
   if (talking.length > 0) {
@@ -63,10 +95,10 @@ function claimOf(socket: Socket, claims: readonly Claim[]): Claim | undefined {
   );
 }
 
-function forwardOf({ plan }: Wanted, socket: Socket, claim: Claim): string | undefined {
+function forwardOf({ plan }: PreflightInput, { socket, claim }: Hit): Forward | undefined {
   const owners = plan.addresses.find(({ address }) => address === claim.address)?.owners;
   const owner = owners?.[socket.proto === 'tcp' ? Proto.TCP : Proto.UDP][socket.port];
-  return plan.forwards.find(({ id }) => id === owner)?.name;
+  return plan.forwards.find(({ id }) => id === owner);
 }
 
 function checkAutomatic(reserved: readonly PortInterval[]): Check {

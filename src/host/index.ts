@@ -1,5 +1,6 @@
 /** What the rest of the program may use of host/: what is read from the kernel, changed in it, and put back. */
 
+import type { Claim } from '../contract/steering.js';
 import type { World } from '../contract/world.js';
 import type { Check, PreflightInput } from './check.js';
 
@@ -16,4 +17,9 @@ export { readWorld, type WorldWatch, watchWorld } from './world.js';
 /** Behind `tungate doctor` and before a start (preflight.ts). A large part of this folder, so it is loaded when it is asked for. */
 export async function preflight(input: PreflightInput | undefined, world: World): Promise<Check[]> {
   return (await import('./preflight.js')).preflight(input, world);
+}
+
+/** Behind a reload (check-sockets.ts). */
+export async function servicesCutOff(wanted: PreflightInput, before: readonly Claim[]): Promise<string[]> {
+  return (await import('./check-sockets.js')).servicesCutOff(wanted, before);
 }

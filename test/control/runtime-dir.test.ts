@@ -42,6 +42,15 @@ test('a name that leaves the directory, and a path too long for a socket, are re
   assert.throws(() => runtimePaths(`/${'d'.repeat(100)}`), /at most 107 bytes/);
 });
 
+test('a directory that cannot be made is named, and trying ends: below a file, and where nobody may make one', () => {
+  writeFileSync(join(base, 'file'), '');
+  for (const dir of [join(base, 'file'), '/proc'])
+    assert.throws(() => claimRuntimeDir(runtimePaths(dir, 'x')), /\/x: cannot be made .*another --runtime-dir/);
+  const paths = runtimePaths(join(base, 'some', 'folders', 'down'));
+  claimRuntimeDir(paths)();
+  assert.ok(existsSync(paths.dir));
+});
+
 test('a claim names its owner, keeps a second one out, and ends with the release', () => {
   const paths = fresh();
   assert.equal(ownerOf(paths), null);

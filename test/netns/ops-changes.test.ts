@@ -55,6 +55,11 @@ describe('changes at run time', () => {
       [`10005:${LAN.b}`, /both take tcp port 10005/],
       ['8023:10.0.0.1', /target 10\.0\.0\.1 is in no LAN/],
       ['nonsense', /"nonsense" is not a forward/],
+      // As at a start: the host's own SSH keeps its port.
+      [
+        `22:${LAN.b}`,
+        /90-tungate\.yaml:\d+:\d+: \S+ \(pid \d+\) holds tcp port 22 of 203\.0\.113\.10, which forward "22\/tcp" takes/,
+      ],
     ] as const) {
       const { code, stderr } = await daemon.cli('forward', 'add', spec);
       assert.equal(code, 2, stderr);
