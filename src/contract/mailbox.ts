@@ -7,6 +7,7 @@
  */
 import type { SeenAnswer, TraceAnswer } from './api.js';
 import type { CaptureFilter } from './capture.js';
+import type { LinkStatus } from './links.js';
 import type { Plan, Prefix } from './plan.js';
 
 /** Int32 words of the shared mailbox, one mailbox a worker. */
@@ -69,6 +70,10 @@ export type ToWorker =
   | { readonly kind: 'trace'; readonly id: number; readonly packet: TracePacket }
   /** Explain the next `count` packets that `filter` names; null ends it. */
   | { readonly kind: 'watch'; readonly id: number; readonly filter: WatchFilter | null; readonly count: number }
+  /** A request of wg(8) to the device of that link, without its empty line; worker 0. Secrets in it are overwritten after use. */
+  | { readonly kind: 'link-ask'; readonly id: number; readonly link: string; readonly text: string }
+  /** How are the links? Worker 0. */
+  | { readonly kind: 'link-status'; readonly id: number }
   | { readonly kind: 'stop' };
 
 export type FromWorker =
@@ -92,6 +97,20 @@ export type FromWorker =
   | { readonly kind: 'traced'; readonly id: number; readonly answer: TraceAnswer }
   /** One of the packets that are watched for. */
   | { readonly kind: 'seen'; readonly id: number; readonly answer: SeenAnswer }
+  /** The device's answer, its empty line included (`errno=0`…). `problem`: in words, why errno is not 0 (no such link: ENOENT). */
+  | { readonly kind: 'link-answer'; readonly id: number; readonly text: string; readonly problem: string }
+  | { readonly kind: 'link-statuses'; readonly id: number; readonly links: readonly LinkStatus[] }
+  /** A link of the plan has its port (`fresh`: its device is new and knows no key and no peers), or cannot have it for now. */
+  | {
+      readonly kind: 'link-state';
+      readonly link: string;
+      readonly up: boolean;
+      readonly fresh: boolean;
+      readonly port: number;
+      readonly problem: string;
+    }
+  /** An initiation was not answered in time: where the endpoint was a host name, it may mean another address by now. At most once in 5 s a peer. */
+  | { readonly kind: 'link-silent'; readonly link: string; readonly publicKey: string; readonly attempts: number }
   | { readonly kind: 'stopped' }
   /** The link went away (device deleted); control opens it again and sends a fresh worker. */
   | { readonly kind: 'link-lost'; readonly message: string };

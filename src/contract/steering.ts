@@ -49,6 +49,11 @@ export interface Steering {
   readonly untranslated: readonly Prefix[];
   /** Addresses of the host itself, the claims' shared addresses included: LAN packets to them stay in the kernel unless claimed. */
   readonly hostAddresses: readonly number[];
+  /**
+   * Prefixes that only a site link carries: nothing from or to them passes an uplink. Control leaves out what an uplink must carry all the same
+   * (the default route, what holds an uplink's own network or a peer's endpoint).
+   */
+  readonly sites: readonly Prefix[];
   /** Prefixes that the kernel routes neither by an uplink, a LAN nor a site link (docker0, other bridges): never ours. */
   readonly foreign: readonly Prefix[];
 }

@@ -78,6 +78,7 @@ export function compile(config: Config, world: World, previous?: Previous): Comp
     forwards,
     nat: [...config.nat.map((rule) => natRule(rule, ids, found, problems)), defaultRule(ids)],
     routes,
+    links: [],
     hostAddresses: sorted([...own, ...found.map((address) => address.address)]),
     blocked: config.block.map(({ prefix, mask }) => ({ prefix, mask })),
     timeouts: config.timeouts,
@@ -235,6 +236,7 @@ function makeSteering(
     lanSubnets: config.lans.map((lan) => lan.subnet),
     untranslated: untranslatedSources(config),
     hostAddresses: sorted([...own].filter((address) => !taken.has(address))),
+    sites: [],
     foreign: foreignPrefixes(
       world.routes,
       outOf,

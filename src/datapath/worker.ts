@@ -183,7 +183,7 @@ class Worker {
           answer: trace(this.#engine, message.packet, Math.floor(millis / 1000)),
         });
       else if (message.kind === 'import') this.#import(message, Math.floor(millis / 1000));
-      else this.#endFlows(message, Math.floor(millis / 1000));
+      else if (message.kind === 'end-flows') this.#endFlows(message, Math.floor(millis / 1000));
     }
   }
 

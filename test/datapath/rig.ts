@@ -125,6 +125,7 @@ export function makePlan(o: RigOptions = {}, generation = 1): Plan {
       address: -1,
       ...rule,
     })),
+    links: [],
     routes: [
       { ...prefix('172.22.161.0/24'), out: 2 },
       { ...prefix('10.7.0.0/24'), out: 3 },

@@ -89,6 +89,7 @@ export const steerings: fc.Arbitrary<Steering> = fc
     subnets: fc.subarray(SUBNETS, { minLength: 1 }),
     split: fc.nat(3),
     open: fc.array(fc.tuple(fc.nat(3), fc.boolean()), { maxLength: 3 }),
+    sites: [],
     foreign: fc.subarray(FOREIGN),
     host: fc.subarray(HOST),
     uplinks: fc.subarray(UPLINKS, { minLength: 1 }),

@@ -31,6 +31,7 @@ const PROXMOX: Steering = {
   lanSubnets: [prefix('172.22.161.0/24')],
   hostAddresses: [ip('203.0.113.10'), ip('172.22.161.1')],
   untranslated: [],
+  sites: [],
   foreign: [prefix('172.17.0.0/16')],
 };
 const [LO, UPLINK, LAN] = [1, 10, 20];

@@ -57,6 +57,7 @@ inNamespace('steering under traffic', import.meta.url, ['--net'], () => {
       lanSubnets: [prefix('172.22.161.0/24')],
       hostAddresses: [ip(P), ip('172.22.161.1')],
       untranslated: [],
+      sites: [],
       foreign: [],
     };
   }

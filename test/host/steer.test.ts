@@ -47,6 +47,7 @@ inNamespace('installing steering', import.meta.url, ['--net'], () => {
       lanSubnets: subnets,
       hostAddresses: [ip('203.0.113.10'), ip('172.22.161.1')],
       untranslated: [],
+      sites: [],
       foreign: [],
     };
   }
