@@ -4,6 +4,7 @@
  *   LAN ingress     drop      a source that the engine must not see: an address of the host or of P, another LAN's; any source
  *                             but this LAN's own to a claimed port (the engine knows LAN senders by their address alone)
  *                   redirect  everything, except to the host (unless claimed: hairpin), broadcast, multicast, `foreign`
+ *   (On uplinks a far site's addresses are as a LAN's: what is theirs goes by their link or not at all.)
  *   uplink ingress  drop      to or from a LAN address; from an address of the host or of P (the kernel would call it
  *                             martian, the engine would take it for the host); not what is for `untranslated`
  *                   redirect  what is claimed: fragments and ICMP to P, TCP and UDP to claimed ports; a P not shared: all;
@@ -86,7 +87,9 @@ export function steeringFilters(steering: Steering): SteeringFilter[] {
   const host = union(steering.hostAddresses.map(addressPair));
   const lanSubnets = union(steering.lanSubnets.map(prefixPair));
   const ours = merge(host, claimed);
-  const closed = difference(lanSubnets, union(steering.untranslated.map(prefixPair)));
+  const sites = union(steering.sites.map(prefixPair));
+  const inside = merge(lanSubnets, sites);
+  const closed = difference(inside, union(steering.untranslated.map(prefixPair)));
 
   const filters: SteeringFilter[] = [];
   const add = (at: { interface: string; index: number }, hook: Hook, head: Head, clauses: readonly Clause[]): void => {
@@ -104,9 +107,9 @@ export function steeringFilters(steering: Steering): SteeringFilter[] {
     add(lan, 'ingress', 'ingress', [claimClause(groups, true), destinationClause(difference(kept, claimed))]);
   }
   for (const uplink of steering.uplinks) {
-    add(uplink, 'ingress', 'uplink-drop', [sourceClause(merge(ours, lanSubnets)), destinationClause(closed)]);
-    add(uplink, 'egress', 'guard', [sourceClause(closed), destinationClause(lanSubnets)]);
-    add(uplink, 'egress', 'egress-born', [quotedAddressClause(lanSubnets)]);
+    add(uplink, 'ingress', 'uplink-drop', [sourceClause(merge(ours, inside)), destinationClause(closed)]);
+    add(uplink, 'egress', 'guard', [sourceClause(closed), destinationClause(inside)]);
+    add(uplink, 'egress', 'egress-born', [quotedAddressClause(inside)]);
     add(uplink, 'ingress', 'ingress', [claimClause(groups, true), destinationClause(lanSubnets)]);
   }
   const loopback = { interface: 'lo', index: LOOPBACK_INDEX };

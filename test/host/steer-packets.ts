@@ -25,6 +25,8 @@ export const UPLINKS = [
 const PUBLIC = ['203.0.113.10', '203.0.113.11', '203.0.114.0', '198.18.0.1'].map(ip);
 const SUBNETS = ['172.22.161.0/24', '172.22.162.0/25', '172.22.162.128/31', '10.0.0.0/30'];
 const FOREIGN = ['172.17.0.0/16', '10.8.0.0/24', '10.8.0.128/25', '172.22.162.128/25', '100.64.0.0/10'];
+/** Far sites behind links; one holds another, and a LAN's addresses. */
+const SITES = ['192.168.20.0/24', '10.99.0.0/24', '10.0.0.0/8', '172.22.162.0/25'];
 const HOST = ['172.22.161.1', '172.22.162.1', '172.17.0.1', '192.0.2.77'].map(ip);
 /** Addresses at which something may change, besides those above. */
 const EDGES = [
@@ -42,6 +44,8 @@ const EDGES = [
   '172.22.162.128',
   '172.22.162.129',
   '10.0.0.3',
+  '10.99.0.2',
+  '192.168.20.9',
   '10.8.0.127',
   '10.8.1.0',
   '172.17.255.255',
@@ -89,12 +93,12 @@ export const steerings: fc.Arbitrary<Steering> = fc
     subnets: fc.subarray(SUBNETS, { minLength: 1 }),
     split: fc.nat(3),
     open: fc.array(fc.tuple(fc.nat(3), fc.boolean()), { maxLength: 3 }),
-    sites: [],
+    sites: fc.subarray(SITES),
     foreign: fc.subarray(FOREIGN),
     host: fc.subarray(HOST),
     uplinks: fc.subarray(UPLINKS, { minLength: 1 }),
   })
-  .map(({ claims, same, subnets, split, open, foreign, host, uplinks }): Steering => {
+  .map(({ claims, same, subnets, split, open, sites, foreign, host, uplinks }): Steering => {
     const first = subnets.slice(0, split).map(prefix);
     const second = subnets.slice(split).map(prefix);
     const all = [...first, ...second];
@@ -112,6 +116,7 @@ export const steerings: fc.Arbitrary<Steering> = fc
         return { prefix, mask: half ? mask >> 1 : mask };
       }),
       hostAddresses: [...host, ...claims.filter(({ shared }) => shared).map(({ address }) => address)],
+      sites: sites.map(prefix),
       foreign: foreign.map(prefix),
     };
   });

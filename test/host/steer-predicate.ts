@@ -79,6 +79,11 @@ function isLan(steering: Steering, address: number): boolean {
   return inAny(address, steering.lanSubnets);
 }
 
+/** Of a LAN, or of a far site. */
+function isInside(steering: Steering, address: number): boolean {
+  return isLan(steering, address) || inAny(address, steering.sites);
+}
+
 function isHost(steering: Steering, address: number): boolean {
   return steering.hostAddresses.includes(address) || steering.claims.some((claim) => claim.address === address);
 }
@@ -88,8 +93,9 @@ function ingressFate(steering: Steering, index: number, header: Header): Fate {
   const lan = steering.lans.find((one) => one.index === index);
   const { source, destination } = header;
   if (!lan) {
-    if (isHost(steering, source) || isLan(steering, source)) return 'drop';
-    if (isLan(steering, destination)) return inAny(destination, steering.untranslated) ? 'redirect' : 'drop';
+    if (isHost(steering, source) || isInside(steering, source)) return 'drop';
+    if (isInside(steering, destination) && !inAny(destination, steering.untranslated)) return 'drop';
+    if (isLan(steering, destination)) return 'redirect';
     return isClaimed(steering, header) ? 'redirect' : 'pass';
   }
   const own = inAny(source, lan.subnets);
@@ -105,12 +111,12 @@ function ingressFate(steering: Steering, index: number, header: Header): Fate {
 /** `born`: made by this kernel. */
 function uplinkEgressFate(steering: Steering, header: Header, born: boolean): Fate {
   const { source, destination } = header;
-  if (isLan(steering, source) && !inAny(source, steering.untranslated)) return 'drop';
-  if (isLan(steering, destination)) return 'drop';
+  if (isInside(steering, source) && !inAny(source, steering.untranslated)) return 'drop';
+  if (isInside(steering, destination)) return 'drop';
   if (!born) return 'pass';
   const quote = quoteOf(header);
   if (!quote) return 'pass';
-  return isLan(steering, quote.source) || isLan(steering, quote.destination) ? 'redirect' : 'pass';
+  return isInside(steering, quote.source) || isInside(steering, quote.destination) ? 'redirect' : 'pass';
 }
 
 function loopbackFate(steering: Steering, header: Header): Fate {
