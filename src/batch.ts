@@ -32,6 +32,8 @@ export const enum Ctl {
   /** CLOCK_BOOTTIME when the batch was received: whole seconds (the unit of rows), and milliseconds modulo 2^32. */
   SECONDS = 2,
   MILLIS = 3,
+  /** Site link that brought the batch: its number (index into Plan.links + 1), or 0: the TUN. */
+  INGRESS = 4,
 }
 
 export class Batch {
@@ -61,6 +63,8 @@ export class Batch {
   readonly verdict = new Uint8Array(BATCH_SLOTS);
 
   // Written by rewrite, read by emit.
+  /** Site link that the packet leaves by, its number as in Ctl.INGRESS; 0 = the TUN. */
+  readonly out = new Uint8Array(BATCH_SLOTS);
   /** Packets to send, in order; what a link's `transmit` takes. */
   readonly list = new Int32Array(BATCH_SLOTS);
 
@@ -77,6 +81,7 @@ export class Batch {
   clear(): void {
     this.ctl[Ctl.COUNT] = 0;
     this.ctl[Ctl.USED] = 0;
+    this.ctl[Ctl.INGRESS] = 0;
   }
 
   /**
@@ -91,6 +96,7 @@ export class Batch {
     this.data.fill(0, off - VNET_BYTES, off);
     this.off[slot] = off;
     this.len[slot] = bytes;
+    this.out[slot] = 0;
     this.ctl[Ctl.COUNT] = slot + 1;
     this.ctl[Ctl.USED] = end;
     return slot;

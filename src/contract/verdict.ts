@@ -58,6 +58,8 @@ export const enum Verdict {
   HELPER_SEGMENT = 37,
   BLOCKED = 38,
   FORWARD_LIMIT = 39,
+  LINK_POLICY = 40,
+  LINK_LOOP = 41,
 }
 
 const rows: readonly (readonly [Verdict, string, Fate, string])[] = [
@@ -180,6 +182,18 @@ const rows: readonly (readonly [Verdict, string, Fate, string])[] = [
     'forward-limit',
     'drop',
     'The forward has all the flows, or has made all the new ones this second, that its `max_flows` and `max_rate` allow.',
+  ],
+  [
+    Verdict.LINK_POLICY,
+    'link-policy',
+    'drop',
+    'From or to a site link, and the `policy` of the link does not list it.',
+  ],
+  [
+    Verdict.LINK_LOOP,
+    'link-loop',
+    'drop',
+    "A link's own datagram came back in by the TUN: a route to the link holds the address of the peer's endpoint.",
   ],
 ];
 

@@ -8,7 +8,7 @@
  * Everything here may be slow (about a microsecond) and may refuse; nothing here evicts a live flow. Closed TCP flows, and
  * strangers' flows that nobody has answered, give way when a pool or the table runs short (REQ-12).
  */
-import type { Batch } from '../batch.js';
+import { type Batch, Ctl } from '../batch.js';
 import { Counter, RuleCounter, ruleBase } from '../contract/counters.js';
 import { Filtering, Mapping, Proto } from '../contract/plan.js';
 import { MappingKind, Row, RowFlag, Words } from '../contract/table-layout.js';
@@ -36,6 +36,7 @@ const PROHIBITED: readonly number[] = [
   Verdict.FORWARD_SOURCE,
   Verdict.FORWARD_LIMIT,
   Verdict.PROTOCOL,
+  Verdict.LINK_POLICY,
 ];
 /** Tries to find a port that endpoint-dependent flows, or a client with a taken source port, can share. */
 const PORT_TRIES = 64;
@@ -60,7 +61,7 @@ function admitOne(engine: Engine, batch: Batch, i: number, now: number): number 
     // Its first fragment may be in this batch: rewrite, which goes in order, asks.
     if ((flags & Flag.LATER_FRAGMENT) !== 0) return Verdict.PENDING;
     if ((flags & Flag.ICMP_ERROR) !== 0) return icmpError(engine, batch, i, now);
-    return engine.policy.isHost(batch.dst[i]!) ? Verdict.PUNT : Verdict.ICMP_TYPE;
+    return batch.ctl[Ctl.INGRESS] === 0 && engine.policy.isHost(batch.dst[i]!) ? Verdict.PUNT : Verdict.ICMP_TYPE;
   }
   const { lock } = engine.table;
   lock.acquire();
@@ -89,13 +90,13 @@ function newFlow(engine: Engine, batch: Batch, i: number, now: number): number {
   }
 
   const index = proto === IPPROTO.TCP || proto === IPPROTO.UDP || proto === IPPROTO.ICMP ? protoIndex(proto) : -1;
-  policy.decide(d, src, dst, ports >>> 16, ports & 0xffff, index);
+  policy.decide(d, src, dst, ports >>> 16, ports & 0xffff, index, batch.ctl[Ctl.INGRESS]!);
   if (d.action === Action.NONE) return d.verdict;
   const tcpFlags = (batch.flags[i]! >>> Flag.TCP_SHIFT) & 0xff;
   if (proto === IPPROTO.TCP && !mayBegin(tcpFlags, d.action)) return Verdict.NO_STATE;
   // An answer to a query that nobody asked.
   if (index === Proto.ICMP && isIcmpReply(batch.view.getUint8(batch.l4[i]! + Icmp.TYPE)))
-    return d.action === Action.POOL && policy.isHost(dst) ? Verdict.PUNT : Verdict.NO_STATE;
+    return d.action === Action.POOL && batch.ctl[Ctl.INGRESS] === 0 && policy.isHost(dst) ? Verdict.PUNT : Verdict.NO_STATE;
 
   const f = engine.newFlow;
   f.proto = proto;
@@ -108,6 +109,7 @@ function newFlow(engine: Engine, batch: Batch, i: number, now: number): number {
   f.rule = d.rule;
   let verdict: number;
   if (d.action === Action.PLAIN) verdict = plain(engine);
+  else if (d.action === Action.MAP) verdict = mapped(engine);
   else if (d.action === Action.SNAT) verdict = sourceNat(engine, index, dst, ports & 0xffff, now);
   else if (d.action === Action.POOL) verdict = toPool(engine, index, now);
   else verdict = byForward(engine, index, now);
@@ -134,6 +136,18 @@ function plain(engine: Engine): number {
   return Verdict.PENDING;
 }
 
+/** Between sites with the same subnet: both addresses by prefix, ports as they are. */
+function mapped(engine: Engine): number {
+  const { newFlow: f, decision: d } = engine;
+  if (hasAllFlows(engine, f.src0)) return Verdict.HOST_LIMIT;
+  f.src1 = d.target;
+  f.dst1 = d.source;
+  f.ports1 = (f.ports0 << 16) | (f.ports0 >>> 16);
+  f.out0 = d.out0;
+  f.out1 = d.out1;
+  return Verdict.PENDING;
+}
+
 /** Has an inside host as many flows as it may (REQ-33)? All that it begins count, with NAT or without. */
 function hasAllFlows({ plan, table }: Engine, host: number): boolean {
   return plan.perHostFlows > 0 && table.mappings.flowsOfHost(host) >= plan.perHostFlows;
@@ -144,9 +158,9 @@ function hasAllFlows({ plan, table }: Engine, host: number): boolean {
  * `f.mapping` is set and joined when the port is the pool's.
  */
 function sourceNat(engine: Engine, index: number, remote: number, remotePort: number, now: number): number {
-  const { table, decision: d, newFlow: f, plan } = engine;
+  const { table, decision: d, newFlow: f, plan, policy } = engine;
   const { mappings } = table;
-  const address = plan.addresses[d.address]!.address;
+  const address = policy.addresses[d.address]!.address;
   const x = f.ports0 >>> 16;
   f.src1 = remote;
   f.dst1 = address;
@@ -251,7 +265,7 @@ function toPool(engine: Engine, index: number, now: number): number {
   // A LAN that the kernel does not reach now: the packet would follow the default route out.
   if (lan?.out === 0) return Verdict.NO_ROUTE;
   // The host's own mapping (it reaches its own forwards through one).
-  d.out0 = lan ? lan.out : 0;
+  d.out0 = policy.outToInside(inside);
   d.target = inside;
   d.targetPort = index === Proto.ICMP ? 0 : mappings.insidePort(mapping);
   if (d.rule === 0) f.rule = mappings.ruleOf(mapping);
@@ -367,18 +381,18 @@ function abandon(engine: Engine, verdict: number, now: number): number {
 /** What a refused sender is told, and the rule's counter. */
 function refused(engine: Engine, batch: Batch, i: number, verdict: number): void {
   const syn = ((batch.flags[i]! >>> Flag.TCP_SHIFT) & (TcpFlag.SYN | TcpFlag.ACK)) === TcpFlag.SYN;
-  if (verdict === Verdict.NO_MAPPING && syn && engine.plan.rejectUnsolicited) engine.unsolicited.note(batch, i);
+  if (verdict === Verdict.NO_MAPPING && syn && batch.ctl[Ctl.INGRESS] === 0 && engine.plan.rejectUnsolicited) engine.unsolicited.note(batch, i);
   const byRule = verdict === Verdict.FORWARD_SOURCE || verdict === Verdict.FORWARD_LIMIT;
   if (byRule && engine.decision.rule !== 0) {
     engine.counters[ruleBase(engine.decision.rule) + RuleCounter.REFUSED]!++;
   }
   if (verdict === Verdict.NO_ROUTE || verdict === Verdict.NOT_OURS)
     replyError(engine, batch, i, IcmpType.UNREACHABLE, Unreachable.NET, 0);
-  else if (TOLD[verdict] === 1 && mayBeTold(engine, batch.src[i]!))
+  else if (TOLD[verdict] === 1 && mayBeTold(engine, batch.src[i]!, batch.ctl[Ctl.INGRESS]!))
     replyError(engine, batch, i, IcmpType.UNREACHABLE, Unreachable.ADMIN, 0);
 }
 
 /** Only insiders are told why they are refused, and not one that is on the block list itself: nothing is exchanged with it. */
-function mayBeTold({ policy, plan }: Engine, sender: number): boolean {
-  return policy.lanOf(sender) !== undefined && !inPrefixes(plan.blocked, sender);
+function mayBeTold({ policy, plan }: Engine, sender: number, ingress: number): boolean {
+  return (ingress > 0 || policy.lanOf(sender) !== undefined) && !inPrefixes(plan.blocked, sender);
 }

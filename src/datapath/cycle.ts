@@ -29,7 +29,7 @@ export function cycle(engine: Engine, link: Link, batch: Batch): number {
   if (received === 0) return 0;
   walk(engine, batch, batch.ctl[Ctl.SECONDS]!);
   if (engine.tap !== null) engine.tap.after(batch);
-  emit(batch, link, engine.counters);
+  emit(engine, batch, link);
   return received;
 }
 

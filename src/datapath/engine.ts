@@ -3,6 +3,7 @@
  * and no link.
  */
 import { randomFillSync } from 'node:crypto';
+import type { Batch } from '../batch.js';
 import { Counter } from '../contract/counters.js';
 import type { Plan } from '../contract/plan.js';
 import { ClosedQueue } from '../flow/closed-queue.js';
@@ -25,6 +26,11 @@ const ICMP_BURST = 200;
 const ID_COUNTERS = 2048;
 /** Flows that could give way, remembered in order: closed ones, and unanswered ones. */
 const QUEUE_SLOTS = 65_536;
+
+/** Takes the first `n` slots of `batch.list` for the link of that number. Returns how many it has taken. */
+export interface SiteSender {
+  transmitTo(number: number, batch: Batch, n: number): number;
+}
 
 export class Engine {
   readonly table: FlowTable;
@@ -53,6 +59,10 @@ export class Engine {
   readonly help = new Help();
   /** Any control connection may be there that a helper reads; all that a packet asks where none is switched on. */
   helping = false;
+  /** Site link behind an out interface: its number (index into plan.links + 1), or 0: what is sent by it goes to the TUN. */
+  readonly linkOuts = new Uint8Array(256);
+  /** Who carries what leaves by a site link; null = nobody, there are none. */
+  sites: SiteSender | null = null;
   /** 1 for out interfaces that are uplinks. */
   readonly uplinkOuts = new Uint8Array(256);
   /** Next IP ids by destination and protocol (hashed); `idStep` and `idOffset` keep several workers' ids apart. */
@@ -83,6 +93,10 @@ export class Engine {
     this.plan = plan;
     this.mtus.fill(0);
     this.uplinkOuts.fill(0);
+    this.linkOuts.fill(0);
+    plan.links.forEach((link, index) => {
+      this.linkOuts[link.out] = index + 1;
+    });
     plan.interfaces.forEach((out, index) => {
       this.mtus[index] = out.mtu;
       this.uplinkOuts[index] = out.uplink >= 0 ? 1 : 0;
@@ -92,7 +106,7 @@ export class Engine {
     this.table.mappings.blockLog = plan.translationLog === 'blocks' ? this.translations : null;
     this.table.mappings.blocks.size = plan.portBlocks;
     this.table.lock.acquire();
-    this.table.mappings.ports.setPlan(plan);
+    this.table.mappings.ports.setPlan(this.policy);
     this.table.ruleFlows.setPlan(plan);
     this.helping = this.help.setPlan(plan, this.table);
     this.table.lock.release();

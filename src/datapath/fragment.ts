@@ -1,16 +1,16 @@
 /**
  * Fragments on the packet's way: the first one is decided like any packet, later ones follow it.
  */
-import type { Batch } from '../batch.js';
+import { type Batch, Ctl } from '../batch.js';
 import { Counter } from '../contract/counters.js';
 import { Verdict } from '../contract/verdict.js';
 import { Fragment, headerBytes, Ipv4 } from '../wire/ipv4.js';
 import type { Engine } from './engine.js';
 import { Flag } from './parse.js';
 
-/** Key half that tells datagrams between two hosts apart: IP id << 16 | protocol. */
+/** Key half that tells datagrams between two hosts apart: IP id << 16 | link that brought it << 8 | protocol. */
 export function fragmentKey(batch: Batch, i: number): number {
-  return (batch.view.getUint16(batch.off[i]! + Ipv4.ID) << 16) | batch.proto[i]!;
+  return (batch.view.getUint16(batch.off[i]! + Ipv4.ID) << 16) | (batch.ctl[Ctl.INGRESS]! << 8) | batch.proto[i]!;
 }
 
 /** A later fragment: follows its first if that is known, else waits for it. Returns its verdict, PENDING with a handle to follow. */

@@ -12,14 +12,14 @@
  * No error deletes or refreshes anything (REQ-13). An error that no flow answers for is the host's own, if it quotes a
  * packet of the host's; else it is dropped.
  */
-import type { Batch } from '../batch.js';
+import { type Batch, Ctl } from '../batch.js';
 import { OWNER_HOST, OWNER_RESERVED } from '../contract/plan.js';
 import { Row, RowFlag, Words } from '../contract/table-layout.js';
 import { Verdict } from '../contract/verdict.js';
 import { protoIndex } from '../flow/mappings.js';
 import { addDelta, adjust, checksum, delta32 } from '../wire/checksum.js';
 import { Icmp, isIcmpReply, isIcmpRequest } from '../wire/icmp.js';
-import { Fragment, headerBytes, IPPROTO, Ipv4 } from '../wire/ipv4.js';
+import { decrementTtl, Fragment, headerBytes, IPPROTO, Ipv4 } from '../wire/ipv4.js';
 import { Tcp } from '../wire/tcp.js';
 import { Udp } from '../wire/udp.js';
 import type { Engine } from './engine.js';
@@ -55,7 +55,10 @@ export function icmpError(engine: Engine, batch: Batch, i: number, now: number):
   if (view.getUint8(off + Ipv4.TTL) <= 1) return Verdict.TTL_EXPIRED;
   // It goes where the packets of this side go.
   const outs = rows[row + Row.RULE]! >>> 16;
-  if (engine.mtus[(handle & 1) === 0 ? outs & 0xff : outs >>> 8] === 0) return Verdict.NO_ROUTE;
+  const out = (handle & 1) === 0 ? outs & 0xff : outs >>> 8;
+  if (engine.linkOuts[(handle & 1) === 0 ? outs >>> 8 : outs & 0xff] !== batch.ctl[Ctl.INGRESS])
+    return Verdict.FOREIGN_SOURCE;
+  if (engine.mtus[out] === 0) return Verdict.NO_ROUTE;
 
   const original = row + Row.SRC0 + ((handle & 1) ^ 1) * 3;
   const oldSrc = rows[original]!;
@@ -75,6 +78,11 @@ export function icmpError(engine: Engine, batch: Batch, i: number, now: number):
   view.setInt32(off + Ipv4.SRC, from);
   view.setInt32(off + Ipv4.DST, oldSrc);
   view.setUint16(off + Ipv4.CHECKSUM, adjust(view.getUint16(off + Ipv4.CHECKSUM), delta));
+  const site = engine.linkOuts[out]!;
+  if (site !== 0) {
+    batch.out[i] = site;
+    decrementTtl(view, off);
+  }
   return Verdict.FORWARD;
 }
 
@@ -86,13 +94,14 @@ function hidden(engine: Engine, sender: number, receiver: number): boolean {
   const { policy } = engine;
   if (policy.addressIndex(sender) >= 0) return false;
   if (policy.lanOf(sender)) return true;
+  if (policy.isSite(sender)) return foreign(engine, receiver);
   return foreign(engine, receiver) || (policy.isHost(sender) && !policy.lanOf(receiver));
 }
 
-/** Neither a LAN's address nor one of the router's. */
+/** Neither a LAN's address nor a far site's nor one of the router's. */
 function foreign(engine: Engine, address: number): boolean {
   const { policy } = engine;
-  return !policy.lanOf(address) && !policy.isHost(address) && policy.addressIndex(address) < 0;
+  return !policy.lanOf(address) && !policy.isHost(address) && policy.addressIndex(address) < 0 && !policy.isSite(address);
 }
 
 function isQuery(type: number): boolean {
@@ -144,7 +153,7 @@ function restoreQuote(
 /** An error of no flow: the host's own business if it quotes a packet that the host may have sent. */
 function withoutFlow(engine: Engine, batch: Batch, i: number, quotedSrc: number, port: number, proto: number): number {
   const { policy, plan } = engine;
-  if (!policy.isHost(batch.dst[i]!) || quotedSrc !== batch.dst[i]) return Verdict.ICMP_NO_FLOW;
+  if (batch.ctl[Ctl.INGRESS] !== 0 || !policy.isHost(batch.dst[i]!) || quotedSrc !== batch.dst[i]) return Verdict.ICMP_NO_FLOW;
   const index = policy.addressIndex(quotedSrc);
   if (index < 0 || (proto !== IPPROTO.TCP && proto !== IPPROTO.UDP)) return Verdict.PUNT;
   const owner = plan.addresses[index]!.owners[protoIndex(proto)]![port];

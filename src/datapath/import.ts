@@ -72,14 +72,14 @@ function importMapping(engine: Engine, w: Int32Array, at: number, now: number): 
   const inside = w[at + ImportMapping.INSIDE]!;
   const x = w[at + ImportMapping.PORTS]! >>> 16;
   const p = w[at + ImportMapping.PORTS]! & 0xffff;
-  if (policy.addressIndex(outside) < 0) return ImportFate.DECIDED;
+  if (policy.poolIndex(outside) < 0) return ImportFate.DECIDED;
   if (!mappings.ports.inPool(outside, index, p)) return ImportFate.PORT;
   const there = mappings.findOutside(proto, outside, p);
   if (shared) {
     if (inside !== 0 || x !== 0) return ImportFate.INVALID;
     if (there >= 0) return mappings.isShared(there) ? ImportFate.TAKEN : ImportFate.PORT;
   } else {
-    if (!policy.lanOf(inside) && !policy.isHost(inside)) return ImportFate.DECIDED;
+    if (!policy.lanOf(inside) && !policy.isHost(inside) && !policy.isSite(inside)) return ImportFate.DECIDED;
     if (there >= 0) return mappings.is(there, proto, inside, x, outside, p) ? ImportFate.TAKEN : ImportFate.PORT;
     // The inside host has come back already and got another port.
     if (mappings.findInside(proto, inside, x, outside) >= 0) return ImportFate.IN_USE;
@@ -196,7 +196,7 @@ function write(
   flow.expires = now + Math.min(w[at + ImportFlow.SECONDS]!, lifetime(kind, plan.timeouts));
   flow.mapping = mapping + 1;
   flow.rule = d.rule;
-  flow.out0 = pool ? (policy.lanOf(flow.src1)?.out ?? 0) : d.out0;
+  flow.out0 = pool ? policy.outToInside(flow.src1) : d.out0;
   flow.out1 = d.out1;
   const charged = mapping < 0 && !inbound;
   if (charged && !mappings.charge(flow.src0)) return ImportFate.FULL;

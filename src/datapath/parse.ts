@@ -35,13 +35,14 @@ const OFFLOADS = (VnetFlag.NEEDS_CSUM << 8) | 0xff;
 
 /** Fills the tuple columns of slots [from, count) and gives each a verdict: PENDING, or why it goes no further. */
 export function parse(batch: Batch, from: number, counters: Float64Array): void {
-  const { off, len, verdict, handle, view } = batch;
+  const { off, len, verdict, handle, out, view } = batch;
   const count = batch.count;
   let bytes = 0;
   let segments = 0;
   for (let i = from; i < count; i++) {
     handle[i] = -1;
     batch.flags[i] = 0;
+    out[i] = 0;
     bytes += len[i]!;
     verdict[i] = parseOne(batch, view, i, off[i]!, len[i]!);
     segments += (batch.flags[i]! & Flag.GSO) === 0 ? 1 : segmentsOf(batch, view, i);

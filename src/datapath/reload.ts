@@ -67,7 +67,7 @@ export class Redecision {
     // port knows neither.
     const pool = d.action === Action.POOL;
     const rule = pool ? rows[at + Row.RULE]! & 0xffff : d.rule;
-    const out0 = pool ? (engine.policy.lanOf(rows[at + Row.SRC1]!)?.out ?? 0) : d.out0;
+    const out0 = pool ? engine.policy.outToInside(rows[at + Row.SRC1]!) : d.out0;
     const word = rule | (out0 << 16) | (d.out1 << 24);
     const mapping = rows[at + Row.MAPPING]! - 1;
     const before = rows[at + Row.RULE]! & 0xffff;
@@ -113,13 +113,18 @@ function dormant(engine: Engine, rule: number): boolean {
 
 /** Would the row at word `at` be made again as it is? Leaves the new decision in engine.decision. */
 export function sameAnswer(engine: Engine, rows: Int32Array, at: number, proto: number): boolean {
-  const { decision: d, policy, plan } = engine;
+  const { decision: d, policy } = engine;
   const kind = rows[at + Row.KIND]!;
   const ports = rows[at + Row.PORTS0]!;
+  const ingress = engine.linkOuts[rows[at + Row.RULE]! >>> 24]!;
   const index = proto === 6 || proto === 17 || proto === 1 ? protoIndex(proto) : -1;
-  policy.decide(d, rows[at + Row.SRC0]!, rows[at + Row.DST0]!, ports >>> 16, ports & 0xffff, index);
+  policy.decide(d, rows[at + Row.SRC0]!, rows[at + Row.DST0]!, ports >>> 16, ports & 0xffff, index, ingress);
 
   if ((kind & RowFlag.PLAIN) !== 0) return d.action === Action.PLAIN;
+  if (d.action === Action.MAP) {
+    const straight = rows[at + Row.PORTS1] === ((ports << 16) | (ports >>> 16));
+    return straight && d.target === rows[at + Row.SRC1] && d.source === rows[at + Row.DST1];
+  }
   const hairpin = (kind & RowFlag.HAIRPIN) !== 0;
   if ((kind & RowFlag.FORWARD) !== 0) {
     if (d.action !== Action.DNAT || d.sourceNat !== hairpin) return false;
@@ -130,16 +135,16 @@ export function sameAnswer(engine: Engine, rows: Int32Array, at: number, proto: 
   if (d.action !== Action.SNAT) return false;
   const p = policy.addressIndex(rows[at + Row.DST1]!);
   return (
-    p >= 0 && plan.addresses[p]!.uplink === plan.addresses[d.address]!.uplink && sourceStays(engine, rows, at, index)
+    p >= 0 && policy.addresses[p]!.uplink === policy.addresses[d.address]!.uplink && sourceStays(engine, rows, at, index)
   );
 }
 
 /** Is the port that the row's source was translated to still what the plan would allow it? */
 function sourceStays(engine: Engine, rows: Int32Array, at: number, index: number): boolean {
-  const { decision: d, policy, plan } = engine;
-  const address = policy.addressIndex(rows[at + Row.DST1]!);
+  const { decision: d, policy } = engine;
+  const address = policy.poolIndex(rows[at + Row.DST1]!);
   if (address < 0) return false;
   const port = rows[at + Row.PORTS1]! & 0xffff;
   if (d.staticPort >= 0) return d.staticPort === port && rows[at + Row.MAPPING] === 0;
-  return index < 0 || (rows[at + Row.MAPPING] !== 0 && plan.addresses[address]!.owners[index]![port] === OWNER_POOL);
+  return index < 0 || (rows[at + Row.MAPPING] !== 0 && policy.addresses[address]!.owners[index]![port] === OWNER_POOL);
 }

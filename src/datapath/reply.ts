@@ -25,7 +25,8 @@ export function replyError(engine: Engine, batch: Batch, i: number, type: number
   const off = batch.off[i]!;
   const src = batch.src[i]!;
   // A LAN that the kernel does not reach now: what is written for it would follow the default route out.
-  if (engine.policy.lanOf(src)?.out === 0) return;
+  const ingress = batch.ctl[Ctl.INGRESS]!;
+  if (ingress === 0 && engine.policy.lanOf(src)?.out === 0) return;
   if (!ipv4ChecksumOk(data, view, off) || !engine.mayReply(batch.ctl[Ctl.MILLIS]!)) return;
   const quoted = Math.min(batch.len[i]!, REPLY_MAX - Ipv4.BYTES - Icmp.BYTES);
   const slot = batch.append(Ipv4.BYTES + Icmp.BYTES + quoted);
@@ -33,7 +34,7 @@ export function replyError(engine: Engine, batch: Batch, i: number, type: number
   const at = batch.off[slot]!;
   const l4 = at + Ipv4.BYTES;
   const length = Ipv4.BYTES + Icmp.BYTES + quoted;
-  const from = sourceFor(engine, src, batch.dst[i]!);
+  const from = sourceFor(engine, src, batch.dst[i]!, ingress);
   const id = engine.takeIds(src, IPPROTO.ICMP, 1);
   // RFC 1812 §4.3.2.5: precedence 6 (internetwork control).
   writeIpv4(data, view, at, { src: from, dst: src, proto: IPPROTO.ICMP, length, id, tos: 0xc0 });
@@ -50,11 +51,14 @@ export function replyError(engine: Engine, batch: Batch, i: number, type: number
   batch.flags[slot] = Flag.ICMP_ERROR;
   batch.handle[slot] = -1;
   batch.verdict[slot] = Verdict.REPLY;
+  batch.out[slot] = ingress;
 }
 
-/** Our address as the sender knows it: its gateway, or the public address that it spoke to. */
-function sourceFor(engine: Engine, sender: number, dst: number): number {
+/** Our address as the sender knows it: its gateway, that of its link, or the public address that it spoke to. */
+function sourceFor(engine: Engine, sender: number, dst: number, ingress: number): number {
   const { policy, plan } = engine;
+  const own = ingress > 0 ? plan.links[ingress - 1]!.address : 0;
+  if (own !== 0) return own;
   const lan = policy.lanOf(sender);
   if (lan) return lan.gateway;
   if (policy.addressIndex(dst) >= 0) return dst;

@@ -5,7 +5,7 @@
  * pseudo-header sum: there the address delta goes in un-complemented, and ports and payload leave it alone, because the
  * kernel sums them when it completes the field.
  */
-import type { Batch } from '../batch.js';
+import { type Batch, Ctl } from '../batch.js';
 import { Counter, RuleCounter, ruleBase } from '../contract/counters.js';
 import { Kind, Row, RowFlag, State, Words } from '../contract/table-layout.js';
 import { Verdict } from '../contract/verdict.js';
@@ -13,7 +13,7 @@ import { lifetime } from '../flow/expiry.js';
 import { segment, tcpUpdate } from '../flow/tcp-state.js';
 import { adjust, adjustPartial, delta32, fold } from '../wire/checksum.js';
 import { Icmp, IcmpType, Unreachable } from '../wire/icmp.js';
-import { Fragment, IPPROTO, Ipv4 } from '../wire/ipv4.js';
+import { decrementTtl, Fragment, IPPROTO, Ipv4 } from '../wire/ipv4.js';
 import { mssAt, Tcp, TcpFlag, tcpHeaderBytes, windowScale } from '../wire/tcp.js';
 import { Udp } from '../wire/udp.js';
 import type { Engine } from './engine.js';
@@ -69,6 +69,8 @@ function rewriteOne(engine: Engine, batch: Batch, i: number, now: number): numbe
   const out = side === 0 ? (rule >>> 16) & 0xff : rule >>> 24;
   const back = side === 0 ? rule >>> 24 : (rule >>> 16) & 0xff;
 
+  // What side s sends comes from where its answers go: nobody else can speak for it, whatever tuple he writes.
+  if (engine.linkOuts[back] !== batch.ctl[Ctl.INGRESS]) return Verdict.FOREIGN_SOURCE;
   // What is for the host itself (out 0) is not routed.
   if (out !== 0) {
     if (view.getUint8(off + Ipv4.TTL) <= 1) {
@@ -114,6 +116,11 @@ function rewriteOne(engine: Engine, batch: Batch, i: number, now: number): numbe
   }
   if (later) setId(view, off, batch.ports[i]!);
   else if (engine.uplinkOuts[out] !== 0 && (kind & RowFlag.PLAIN) === 0) freshId(engine, batch, i, at, side);
+  const site = engine.linkOuts[out]!;
+  if (site !== 0) {
+    batch.out[i] = site;
+    decrementTtl(view, off);
+  }
   return Verdict.FORWARD;
 }
 

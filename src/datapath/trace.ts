@@ -78,18 +78,31 @@ export function trace(engine: Engine, packet: TracePacket, now: number): TraceAn
 
   const index = proto === IPPROTO.TCP || proto === IPPROTO.UDP || query ? protoIndex(proto) : -1;
   const d = decision;
-  engine.policy.decide(d, src, dst, sport, dport, index);
-  const origin = engine.policy.lanOf(src);
+  const { policy } = engine;
+  const site = policy.isHost(src) ? -1 : policy.sites.from(src);
+  policy.decide(d, src, dst, sport, dport, index, site < 0 ? 0 : (site >> 16) + 1);
+  const origin = policy.lanOf(src);
   walk.say(
     'policy',
-    origin ? `from LAN ${origin.interface}` : engine.policy.isHost(src) ? 'from the host itself' : 'from outside',
+    site >= 0
+      ? `from link ${policy.sites.linkOf(site).name}`
+      : origin
+        ? `from LAN ${origin.interface}`
+        : policy.isHost(src)
+          ? 'from the host itself'
+          : 'from outside',
   );
   if (d.action === Action.NONE) {
     if (d.rule !== 0) walk.say('policy', walk.rule(d.rule));
     return walk.end(d.verdict);
   }
   if (d.action === Action.PLAIN) {
-    walk.say('policy', d.rule !== 0 ? `${walk.rule(d.rule)}: not translated` : 'to another LAN: not translated');
+    const to = policy.sites.to(dst) >= 0 ? 'to a far site' : d.out0 === 0 ? 'to the host itself' : 'to another LAN';
+    walk.say('policy', d.rule !== 0 ? `${walk.rule(d.rule)}: not translated` : `${to}: not translated`);
+    return walk.leave(d.out0);
+  }
+  if (d.action === Action.MAP) {
+    walk.say('rewrite', `by the link's map: ${dotted(d.source)} → ${dotted(d.target)}`);
     return walk.leave(d.out0);
   }
   if (d.action === Action.POOL && !toMapping(walk, engine, packet, now)) return walk.end(poolVerdict(engine, packet));
@@ -161,7 +174,7 @@ function toMapping(walk: Walk, engine: Engine, { src, dst, dport, proto }: Trace
   }
   d.target = mappings.insideOf(mapping);
   d.targetPort = mappings.insidePort(mapping);
-  d.out0 = engine.policy.lanOf(d.target)?.out ?? 0;
+  d.out0 = engine.policy.outToInside(d.target);
   walk.say('rewrite', `destination → ${inside}`);
   return true;
 }
@@ -176,7 +189,7 @@ function poolVerdict({ table }: Engine, { dst, dport, proto }: TracePacket): num
 function source(walk: Walk, engine: Engine, { src, sport, proto }: TracePacket, index: number): number {
   const d = decision;
   const { mappings } = engine.table;
-  const { address } = engine.plan.addresses[d.address]!;
+  const { address } = engine.policy.addresses[d.address]!;
   if (d.rule !== 0 && d.action === Action.SNAT) walk.say('policy', walk.rule(d.rule));
   if (d.staticPort >= 0) {
     walk.say('rewrite', `source → ${endpoint(address, d.staticPort, proto)}, the port of its own forward`);

@@ -163,7 +163,7 @@ class Worker {
     batch.clear();
     batch.ctl[Ctl.MILLIS] = millis;
     this.#engine.unsolicited.answer(this.#engine, batch, millis);
-    emit(batch, link, this.#counters);
+    emit(this.#engine, batch, link);
   }
 
   #takeMail(millis: number): void {

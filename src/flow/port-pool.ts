@@ -58,7 +58,7 @@ export class PortPool {
    * Takes over a plan's pools. False when the plan has an address for which there is no bitmap left (more than 16 with
    * ports in use).
    */
-  setPlan(plan: Plan): boolean {
+  setPlan(plan: Pick<Plan, 'addresses'>): boolean {
     this.#pool.fill(0);
     this.#exhausted.fill(0);
     this.#size.fill(0);

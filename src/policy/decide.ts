@@ -7,9 +7,16 @@
  *   1 blocked or impossible addresses
  *   2 to a public address: forward · pool port · the host's own
  *   3 from a LAN: to the host · to another LAN · by an uplink (nat rules, own forward's port) · nowhere
- *   4 anything else from outside: refused by name
+ *   4 from the host itself to a far site
+ *   5 anything else from outside: refused by name
+ *   6 from a peer of a site link: what the link's `access` lists: public address · host · LAN · other peers · an uplink
  *
- * Where a packet came from is told by its source address; the steering filters let nobody speak with another's.
+ * Where a packet came from is told by the link that brought it, and behind the TUN by its source address; the steering filters let nobody
+ * speak with another's, and the links' devices no peer.
+ *
+ * Sites with the same subnet (`map`): the peer's name for one of our addresses is translated address by address, stateless. It stands in the row as any
+ * rewrite does, because the row is there anyway: ICMP errors, fragments and checksums follow it without a line of their own, and a packet
+ * costs nothing more. At the link's edge it would be one more pass over every packet.
  */
 import {
   Filtering,
@@ -24,9 +31,11 @@ import {
   Proto,
   type PublicAddress,
 } from '../contract/plan.js';
+import type { Link, LinkAccess } from '../contract/links.js';
 import { Verdict } from '../contract/verdict.js';
 import { allowedBy, inPrefixes } from './acl.js';
 import { RouteTable } from './route.js';
+import { Sites } from './sites.js';
 
 /** What admit has to do. */
 export const enum Action {
@@ -40,6 +49,8 @@ export const enum Action {
   DNAT = 3,
   /** To a pool port: ask the mappings. `sourceNat` as above. */
   POOL = 4,
+  /** Destination to `target`, source to `source`, ports as they are: prefix translation of a site link. */
+  MAP = 5,
 }
 
 export class Decision {
@@ -48,10 +59,11 @@ export class Decision {
   /** Rule that decided: a forward's or nat rule's id, 0 = none. */
   rule = 0;
   target = 0;
+  source = 0;
   targetPort = 0;
   /** DNAT and POOL from a LAN or from the host: the receiver sees P:p of the sender. */
   sourceNat = false;
-  /** Index into plan.addresses that the source is translated to. */
+  /** Index into Policy.addresses that the source is translated to. */
   address = 0;
   /** Port of that address that is the sender's own (its forward's port), or −1: one of the pool. */
   staticPort = -1;
@@ -79,10 +91,19 @@ export class Policy {
   readonly #offsets = new Map<number, number[]>();
   /** Place of a forward in the plan, by id. */
   readonly #order = new Map<number, number>();
+  /** Those of the plan, and behind them the links' own that have a pool. */
+  readonly addresses: readonly PublicAddress[];
+  readonly #poolIndex = new Map<number, number>();
+  readonly sites: Sites;
 
   constructor(plan: Plan) {
     this.plan = plan;
     this.#routes = new RouteTable(plan.routes);
+    this.sites = new Sites(plan, this.#routes);
+    this.addresses = [...plan.addresses, ...plan.links.flatMap((link) => (link.pool === null ? [] : [link.pool]))];
+    this.addresses.forEach((a, index) => {
+      this.#poolIndex.set(a.address, index);
+    });
     this.#hostAddresses = new Set(plan.hostAddresses);
     plan.addresses.forEach((a, index) => {
       this.#addressIndex.set(a.address, index);
@@ -100,6 +121,22 @@ export class Policy {
   /** Index into plan.addresses, or −1. */
   addressIndex(address: number): number {
     return this.#addressIndex.get(address) ?? -1;
+  }
+
+  /** Index into `addresses`, the links' own included, or −1. */
+  poolIndex(address: number): number {
+    return this.#poolIndex.get(address) ?? -1;
+  }
+
+  /** Is it behind a link? */
+  isSite(address: number): boolean {
+    return this.sites.from(address) >= 0;
+  }
+
+  /** Out interface towards an inside address: of its LAN or its link, or 0: it is the host's. A LAN's may be 0 as well: ask lanOf. */
+  outToInside(address: number): number {
+    const site = this.sites.to(address);
+    return site >= 0 && !this.isHost(address) ? this.sites.linkOf(site).out : (this.lanOf(address)?.out ?? 0);
   }
 
   forward(id: number): Forward | undefined {
@@ -121,8 +158,9 @@ export class Policy {
    *
    * @param proto IP protocol number; `index` its contract Proto, or −1 for a protocol without ports
    * @param sport,dport ports, or the query id on the side that has it (0 on the other)
+   * @param ingress the link that brought it: index into plan.links + 1, or 0: the TUN
    */
-  decide(d: Decision, src: number, dst: number, sport: number, dport: number, index: number): void {
+  decide(d: Decision, src: number, dst: number, sport: number, dport: number, index: number, ingress = 0): void {
     d.action = Action.NONE;
     d.verdict = Verdict.PENDING;
     d.rule = 0;
@@ -136,15 +174,23 @@ export class Policy {
       d.verdict = Verdict.BLOCKED;
       return;
     }
+    if (ingress > 0) {
+      this.#fromLink(d, this.sites.links[ingress - 1]!, src, dst, sport, dport, index, ingress);
+      return;
+    }
     const to = this.addressIndex(dst);
     const lan = this.lanOf(src);
-    if (to >= 0) this.#toPublic(d, src, sport, dport, index, to, lan);
+    const host = this.isHost(src);
+    if (!host && this.sites.from(src) >= 0) d.verdict = Verdict.FOREIGN_SOURCE;
+    else if (to >= 0) this.#toPublic(d, src, sport, dport, index, to, lan !== undefined, lan?.out ?? 0);
     else if (lan && src !== lan.gateway) this.#fromLan(d, lan, src, dst, sport, index);
+    else if (host && !this.isHost(dst) && this.sites.to(dst) >= 0) this.#fromHost(d, src, dst, sport, index);
     else if (this.lanOf(dst)) d.verdict = Verdict.OUTSIDE_TO_LAN;
     else if (this.isHost(dst)) d.verdict = Verdict.PUNT;
     else d.verdict = Verdict.FOREIGN_SOURCE;
   }
 
+  /** `inside`: the sender is a LAN host or a peer, and its packets leave by `back`. */
   #toPublic(
     d: Decision,
     src: number,
@@ -152,27 +198,30 @@ export class Policy {
     dport: number,
     index: number,
     to: number,
-    lan: Lan | undefined,
+    inside: boolean,
+    back: number,
   ): void {
     const address = this.plan.addresses[to]!;
     const owner = this.#ownerOf(address, index, dport);
     if (owner === OWNER_HOST || owner === OWNER_RESERVED) {
-      d.verdict = address.shared ? Verdict.PUNT : index < 0 ? Verdict.PROTOCOL : Verdict.NO_MAPPING;
+      // Our own sockets hear at each address, also at one that only the TUN has.
+      if (address.shared || owner === OWNER_RESERVED) d.verdict = Verdict.PUNT;
+      else d.verdict = index < 0 ? Verdict.PROTOCOL : Verdict.NO_MAPPING;
       return;
     }
     // As in #fromLan: the answer would follow the default route out.
-    if (lan?.out === 0) {
+    if (inside && back === 0) {
       d.verdict = Verdict.NO_ROUTE;
       return;
     }
-    // A LAN host or the host itself as the sender: without source NAT the answer would not come back this way.
-    const fromHost = this.isHost(src);
-    d.sourceNat = lan !== undefined || fromHost;
+    // An inside host or the host itself as the sender: without source NAT the answer would not come back this way.
+    const fromHost = !inside && this.isHost(src);
+    d.sourceNat = inside || fromHost;
     d.address = to;
-    d.out1 = this.#outTo(src);
-    if (d.sourceNat && !fromHost) this.#natRule(d, src, address.address, index);
+    d.out1 = inside ? back : fromHost ? 0 : Math.max(this.#routes.lookup(src), 0);
+    if (inside) this.#natRule(d, src, address.address, index);
     d.address = to;
-    d.staticPort = d.sourceNat && !fromHost ? this.staticPort(address, src, sport, index) : -1;
+    d.staticPort = inside ? this.staticPort(address, src, sport, index) : -1;
 
     if (owner === OWNER_POOL) {
       d.action = Action.POOL;
@@ -194,6 +243,20 @@ export class Policy {
     d.targetPort =
       index < 0 || index === Proto.ICMP ? 0 : forward.single !== 0 ? forward.single : (dport + forward.offset) & 0xffff;
     d.out0 = forward.out;
+    const site = this.sites.to(forward.target);
+    if (site >= 0) this.#throughLink(d, this.sites.linkOf(site));
+  }
+
+  /** A forward to a target behind a peer: the far side answers to the link's address, hardly to everybody's (it would by its own uplink). */
+  #throughLink(d: Decision, link: Link): void {
+    const own = link.pool === null ? -1 : this.poolIndex(link.pool.address);
+    if (own < 0) return;
+    d.sourceNat = true;
+    d.address = own;
+    d.staticPort = -1;
+    // By remote, so that nobody behind the link finds the client by the port.
+    d.mapping = Mapping.ENDPOINT_DEPENDENT;
+    d.filtering = Filtering.ADDRESS_AND_PORT_DEPENDENT;
   }
 
   #fromLan(d: Decision, lan: Lan, src: number, dst: number, sport: number, index: number): void {
@@ -201,18 +264,111 @@ export class Policy {
       d.verdict = Verdict.PUNT;
       return;
     }
-    const other = this.lanOf(dst);
+    const site = this.sites.to(dst);
+    const other = site < 0 ? this.lanOf(dst) : undefined;
     // A LAN that the kernel does not reach by its interface: what is written for it would follow the default route out.
     if (lan.out === 0 || other?.out === 0) {
       d.verdict = Verdict.NO_ROUTE;
       return;
     }
-    if (other) {
+    d.out1 = lan.out;
+    if (site >= 0) {
+      if (this.sites.linkOf(site).fromLan) this.#toSite(d, site, src, dst);
+      else d.verdict = Verdict.LINK_POLICY;
+    } else if (other) {
       d.action = Action.PLAIN;
       d.out0 = other.out;
-      d.out1 = lan.out;
+    } else this.#byUplink(d, src, dst, sport, index);
+  }
+
+  /** The host itself to a far site; a datagram of a link's own is not to go into a link. */
+  #fromHost(d: Decision, src: number, dst: number, sport: number, index: number): void {
+    d.out1 = 0;
+    if (index === Proto.UDP && this.sites.isLinkPort(sport)) d.verdict = Verdict.LINK_LOOP;
+    else this.#toSite(d, this.sites.to(dst), src, dst);
+  }
+
+  /** One of ours to a peer: untranslated, or with the address that the peer knows it by. */
+  #toSite(d: Decision, site: number, src: number, dst: number): void {
+    d.out0 = this.sites.linkOf(site).out;
+    d.target = dst;
+    d.source = this.sites.seenAs(site, src);
+    d.action = d.source === src ? Action.PLAIN : Action.MAP;
+  }
+
+  /** Step 6. The device has made sure that the source is the peer's. */
+  #fromLink(
+    d: Decision,
+    link: Link,
+    src: number,
+    dst: number,
+    sport: number,
+    dport: number,
+    index: number,
+    ingress: number,
+  ): void {
+    d.out1 = link.out;
+    d.verdict = Verdict.LINK_POLICY;
+    const site = this.sites.to(src);
+    // Its allowed IPs may hold more than what is its own.
+    if (site >> 16 !== ingress - 1 || this.isHost(src)) {
+      d.verdict = Verdict.FOREIGN_SOURCE;
       return;
     }
+    const access = this.sites.access(link, src);
+    if (access === undefined) return;
+    const to = this.addressIndex(dst);
+    const owner = to < 0 ? OWNER_HOST : this.#ownerOf(this.plan.addresses[to]!, index, dport);
+    if (owner !== OWNER_HOST && owner !== OWNER_RESERVED) {
+      if (access.internet || access.lan) this.#toPublic(d, src, sport, dport, index, to, true, link.out);
+      return;
+    }
+    if (to >= 0 || this.isHost(dst)) {
+      if (!access.host) return;
+      d.action = Action.PLAIN;
+      d.out0 = 0;
+      return;
+    }
+    this.#fromPeer(d, access, site, src, dst, sport, index);
+  }
+
+  /** To a LAN, another peer, or out by an uplink. */
+  #fromPeer(
+    d: Decision,
+    access: LinkAccess,
+    site: number,
+    src: number,
+    dst: number,
+    sport: number,
+    index: number,
+  ): void {
+    const meant = this.sites.meant(site, dst);
+    const other = meant === dst ? this.sites.to(dst) : -1;
+    if (other >= 0) {
+      // Back to the one that it came from: it would come again.
+      if (other === site || (access.links & (1 << (other >> 16))) === 0) return;
+      d.action = Action.PLAIN;
+      d.out0 = this.sites.linkOf(other).out;
+      return;
+    }
+    const lan = this.lanOf(meant);
+    if (lan) {
+      if (!access.lan) return;
+      if (lan.out === 0) {
+        d.verdict = Verdict.NO_ROUTE;
+        return;
+      }
+      d.out0 = lan.out;
+      d.target = meant;
+      d.source = src;
+      d.action = meant === dst ? Action.PLAIN : Action.MAP;
+      return;
+    }
+    if (access.internet) this.#byUplink(d, src, dst, sport, index);
+  }
+
+  /** By the uplink that the kernel routes it to, translated unless a nat rule says otherwise. `d.out1` is written. */
+  #byUplink(d: Decision, src: number, dst: number, sport: number, index: number): void {
     const out = this.#routes.lookup(dst);
     const uplink = out > 0 ? this.plan.interfaces[out]!.uplink : -1;
     if (uplink < 0) {
@@ -220,7 +376,6 @@ export class Policy {
       return;
     }
     d.out0 = out;
-    d.out1 = lan.out;
     const rule = this.#natRule(d, src, dst, index);
     if (rule !== undefined && !rule.translate) {
       d.action = Action.PLAIN;
@@ -295,14 +450,6 @@ export class Policy {
       first = order;
     }
     return found;
-  }
-
-  /** Out interface towards an address that has just sent to us: its LAN, the host itself, or the route. */
-  #outTo(address: number): number {
-    const lan = this.lanOf(address);
-    if (lan) return lan.out;
-    if (this.isHost(address)) return 0;
-    return Math.max(this.#routes.lookup(address), 0);
   }
 }
 

@@ -5,6 +5,8 @@
 import type { Route } from '../contract/plan.js';
 
 export class RouteTable {
+  /** Mask of the last answer as an unsigned number; −1: there was no route. */
+  matched = -1;
   readonly #masks: number[] = [];
   readonly #byMask: Map<number, number>[] = [];
 
@@ -26,8 +28,11 @@ export class RouteTable {
   lookup(address: number): number {
     for (let i = 0; i < this.#masks.length; i++) {
       const out = this.#byMask[i]!.get(address & this.#masks[i]!);
-      if (out !== undefined) return out;
+      if (out === undefined) continue;
+      this.matched = this.#masks[i]! >>> 0;
+      return out;
     }
+    this.matched = -1;
     return -1;
   }
 }

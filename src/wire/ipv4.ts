@@ -2,7 +2,7 @@
  * IPv4 header (RFC 791). Pure functions on (view, off): `off` is the first byte of the header, lengths were checked by
  * whoever calls. Addresses are int32.
  */
-import { checksum } from './checksum.js';
+import { adjust, checksum, delta32 } from './checksum.js';
 
 export const enum IPPROTO {
   ICMP = 1,
@@ -70,6 +70,13 @@ export function writeIpv4(bytes: Uint8Array, v: DataView, off: number, f: Ipv4Fi
 /** Is the header's checksum right? */
 export function ipv4ChecksumOk(bytes: Uint8Array, v: DataView, off: number): boolean {
   return checksum(bytes, off, headerBytes(v, off), 0) === 0xffff;
+}
+
+/** One less, the header's checksum with it (RFC 1624): what a router does that no kernel follows. TTL is above 0. */
+export function decrementTtl(v: DataView, off: number): void {
+  const word = v.getUint16(off + Ipv4.TTL);
+  v.setUint16(off + Ipv4.TTL, word - 0x100);
+  v.setUint16(off + Ipv4.CHECKSUM, adjust(v.getUint16(off + Ipv4.CHECKSUM), delta32(word, word - 0x100)));
 }
 
 /** Can never be a source on the wire (RFC 1122 §3.2.1.3, RFC 6890): 0/8, 127/8, multicast, class E, broadcast. */

@@ -527,7 +527,7 @@ test('REQ-18 an unsolicited SYN is answered after 6 s and only if no SYN from in
     rig.batch.clear();
     rig.batch.ctl[3] = rig.now | 0;
     rig.engine.unsolicited.answer(rig.engine, rig.batch, rig.now | 0);
-    emit(rig.batch, rig.link, rig.counters);
+    emit(rig.engine, rig.batch, rig.link);
     return rig.link.take().map((packet) => dissect(packet.bytes));
   };
   assert.deepEqual(rig.pass(tcp(SERVER, 7, P, 30001), tcp(SERVER, 8, P, 30003)), []);
