@@ -1,5 +1,5 @@
 // Exports only. What each function does, returns and throws is written in src/native.ts; how, at the head of each file here.
-#include "addon.h"
+#include "batches.h"
 
 #include <cstring>
 
@@ -57,14 +57,16 @@ void ExportRaw(Napi::Env env, Napi::Object exports, const char* name, napi_callb
 
 static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("version", Napi::String::New(env, TUNGATE_VERSION));
-  ExportTun(env, exports);
+  auto* batches = new Batches();
+  env.AddCleanupHook([](Batches* gone) { delete gone; }, batches);
+  ExportTun(env, exports, batches);
   ExportWait(env, exports);
   ExportMemory(env, exports);
   ExportNetlink(env, exports);
   ExportChecksum(env, exports);
   ExportNotify(env, exports);
   ExportCrypto(env, exports);
-  ExportUdp(env, exports);
+  ExportUdp(env, exports, batches);
   return exports;
 }
 

@@ -5,15 +5,17 @@
 
 #include <string>
 
+struct Batches;
+
 // Each file puts its functions on `exports`; addon.cc calls them all.
-void ExportTun(Napi::Env env, Napi::Object exports);
+void ExportTun(Napi::Env env, Napi::Object exports, Batches* batches);
 void ExportWait(Napi::Env env, Napi::Object exports);
 void ExportMemory(Napi::Env env, Napi::Object exports);
 void ExportNetlink(Napi::Env env, Napi::Object exports);
 void ExportChecksum(Napi::Env env, Napi::Object exports);
 void ExportNotify(Napi::Env env, Napi::Object exports);
 void ExportCrypto(Napi::Env env, Napi::Object exports);
-void ExportUdp(Napi::Env env, Napi::Object exports);
+void ExportUdp(Napi::Env env, Napi::Object exports, Batches* batches);
 
 // Throws an Error with `code`, `errno` (negative, as Node has it) and `syscall`. The message reads
 // "EPERM: operation not permitted, ioctl TUNSETIFF 'tun0': HINT".

@@ -92,11 +92,13 @@ class Splitter {
   bool empty() const { return len_ == 0; }
 
   // A packet of `bytes` has been read there, its vnet header included. False: it makes no sense, and is forgotten.
-  bool Load(int32_t bytes) {
-    const uint8_t* vnet = memory_ + kRoomAt;
+  bool Load(int32_t bytes) { return Load(room(), bytes); }
+
+  // The same for a packet that stands elsewhere, where it stays until it is cut up. Its checksum may be completed there.
+  bool Load(uint8_t* vnet, int32_t bytes) {
     len_ = 0;
     int32_t len = bytes - kVnetHeader;
-    uint8_t* ip = packet();
+    uint8_t* ip = ip_ = vnet + kVnetHeader;
     if (len < 20 || bytes > kRoomBytes || (ip[0] >> 4 != 4 && (ip[0] >> 4 != 6 || len < 40))) return false;
     uint32_t type = vnet[1] & ~kGsoEcn;
     l4_ = static_cast<int32_t>(Host16(vnet + 6));
@@ -114,13 +116,17 @@ class Splitter {
     return true;
   }
 
+  void Forget() { len_ = 0; }
+
+  bool may_fragment() const { return !IsSix(ip_) && (Be16(ip_ + 6) & 0x4000) == 0; }
+
   // Bytes of the next segment, 0 = none is left.
   int32_t next_bytes() const { return len_ == 0 ? 0 : payload_ + Part(); }
 
   // Writes it, next_bytes() long.
   void Next(uint8_t* out) {
     int32_t part = Part();
-    const uint8_t* ip = packet();
+    const uint8_t* ip = ip_;
     memcpy(out, ip, static_cast<size_t>(payload_));
     memcpy(out + payload_, ip + at_, static_cast<size_t>(part));
     at_ += part;
@@ -132,7 +138,6 @@ class Splitter {
 
  private:
   static constexpr int32_t kRoomAt = 6;  // the IP header stands at 16 then
-  uint8_t* packet() { return memory_ + kRoomAt + kVnetHeader; }
   int32_t Part() const { return len_ - at_ < size_ ? len_ - at_ : size_; }
 
   static bool Complete(uint8_t* ip, int32_t len, int32_t start, int32_t offset) {
@@ -185,6 +190,7 @@ class Splitter {
 
   // 16 more at the end: sums read whole words.
   alignas(64) uint8_t memory_[kRoomAt + kRoomBytes + 16] = {};
+  uint8_t* ip_ = nullptr;
   int32_t len_ = 0;      // of the packet, 0 = none
   int32_t payload_ = 0;  // where it begins, and with it the length of the headers
   int32_t l4_ = 0;
@@ -192,6 +198,66 @@ class Splitter {
   int32_t at_ = 0;
   int32_t index_ = 0;
   uint32_t type_ = kGsoNone;
+};
+
+// -- fragments --
+
+// An IPv4 packet without DF that is too long for a link, cut in order (RFC 791, 3.2). It may be a fragment itself.
+class Fragmenter {
+ public:
+  // Where the packet is to be written to.
+  uint8_t* room() { return memory_; }
+  bool empty() const { return len_ == 0; }
+  void Forget() { len_ = 0; }
+
+  // A packet of `len` stands there. False: nothing of it fits.
+  bool Load(int32_t len, int32_t mtu) {
+    len_ = 0;
+    header_ = (memory_[0] & 15) * 4;
+    if (header_ < 20 || header_ >= len || mtu - header_ < 8) return false;
+    at_ = header_;
+    mtu_ = mtu;
+    len_ = len;
+    return true;
+  }
+
+  int32_t next_bytes() const { return len_ == 0 ? 0 : header_ + Part(); }
+
+  void Next(uint8_t* out) {
+    int32_t part = Part();
+    memcpy(out, memory_, static_cast<size_t>(header_));
+    memcpy(out + header_, memory_ + at_, static_cast<size_t>(part));
+    uint32_t word = Be16(memory_ + 6);
+    uint32_t offset = (word & kOffset) + static_cast<uint32_t>(at_ - header_) / 8;
+    bool last = at_ + part >= len_;
+    PutBe16(out + 2, static_cast<uint32_t>(header_ + part));
+    PutBe16(out + 6, (last ? word & kMf : kMf) | (offset & kOffset));
+    WriteIpv4Sum(out, header_);
+    if (at_ == header_ && header_ > 20) DropOptions();
+    at_ += part;
+    if (last) len_ = 0;
+  }
+
+ private:
+  static constexpr uint32_t kMf = 0x2000, kOffset = 0x1fff;
+
+  int32_t Part() const {
+    int32_t room = (mtu_ - header_) & ~7;
+    return len_ - at_ <= mtu_ - header_ ? len_ - at_ : room;
+  }
+
+  // Options that only the first fragment carries become "no operation" in the others: their headers stay as long.
+  void DropOptions() {
+    for (int32_t at = 20; at < header_ && memory_[at] != 0;) {
+      int32_t bytes = memory_[at] == 1 ? 1 : at + 1 < header_ ? memory_[at + 1] : 0;
+      if (bytes < 1 || (memory_[at] != 1 && bytes < 2) || bytes > header_ - at) return;
+      if ((memory_[at] & 0x80) == 0) memset(memory_ + at, 1, static_cast<size_t>(bytes));
+      at += bytes;
+    }
+  }
+
+  alignas(64) uint8_t memory_[kLongest + 17] = {};
+  int32_t len_ = 0, header_ = 0, at_ = 0, mtu_ = 0;
 };
 
 // -- join --
@@ -203,7 +269,7 @@ class Joiner {
   // Flows that may grow at once; more of them are written one by one.
   static constexpr int32_t kOpen = 8;
 
-  void Begin() { groups_ = open_ = count_ = 0; }
+  void Begin() { groups_ = open_ = count_ = written_ = 0; }
 
   // The IP packet at `ip`, in front of which are kVnetHeader bytes that may be overwritten. Its length was checked against its own header.
   // `merge`: the device takes GSO packets.
@@ -243,8 +309,14 @@ class Joiner {
   // Writes all groups in the order in which they began. `vnet`: with vnet headers.
   template <typename Write>
   void Flush(bool vnet, Write write) {
-    for (int32_t i = 0; i < groups_; i++) {
-      Group& group = all_[i];
+    while (Next(vnet, write)) continue;
+  }
+
+  // The next group; false: there is none.
+  template <typename Write>
+  bool Next(bool vnet, Write write) {
+    if (written_ < groups_) {
+      Group& group = all_[written_++];
       Packet& head = packets_[group.first];
       int32_t in_front = vnet ? kVnetHeader : 0;
       if (vnet) memset(head.ip - kVnetHeader, 0, kVnetHeader);
@@ -257,8 +329,10 @@ class Joiner {
         pieces_[count++] = {part.ip + skip, static_cast<size_t>(part.payload)};
       }
       write(pieces_, count);
+      return true;
     }
-    groups_ = open_ = count_ = 0;
+    Begin();
+    return false;
   }
 
  private:
@@ -298,7 +372,8 @@ class Joiner {
     if (header < 20 || header > packet->len - packet->l4) return;
     packet->tcp = true;
     packet->payload = packet->len - packet->l4 - header;
-    packet->plain = (tcp[13] & ~kPsh) == kAck;
+    // What is joined gets a new sum of its IP header: a wrong one must not become right.
+    packet->plain = (tcp[13] & ~kPsh) == kAck && (six || InternetSum(ip, 20, 0) == 0xffff);
   }
 
   static bool SameFlow(const Packet& a, const Packet& b) {
@@ -372,5 +447,5 @@ class Joiner {
   Group all_[kSlots];
   int32_t growing_[kOpen];
   iovec pieces_[kPieces];
-  int32_t count_ = 0, groups_ = 0, open_ = 0;
+  int32_t count_ = 0, groups_ = 0, open_ = 0, written_ = 0;
 };

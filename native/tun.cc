@@ -7,8 +7,7 @@
 //
 // Batches belong to the thread (environment) that registered them: the table is reached by the function's data pointer,
 // so there is no lock, and one worker cannot name another's batch.
-#include "addon.h"
-#include "slots.h"
+#include "batches.h"
 
 #include <fcntl.h>
 #include <linux/if.h>
@@ -27,23 +26,6 @@
 #define TUN_F_USO4 0x20
 #define TUN_F_USO6 0x40
 #endif
-
-namespace {
-
-struct Batch : Slots {
-  Napi::Reference<Napi::Array> keep;
-};
-
-struct Batches {
-  std::vector<Batch> entries;
-
-  Batch* find(int32_t id) {
-    if (id < 0 || static_cast<size_t>(id) >= entries.size() || entries[id].ctl == nullptr) return nullptr;
-    return &entries[id];
-  }
-};
-
-}  // namespace
 
 // -- opening --
 
@@ -234,10 +216,7 @@ static napi_value TunTransmit(napi_env env, napi_callback_info info) {
   return value;
 }
 
-void ExportTun(Napi::Env env, Napi::Object exports) {
-  auto* batches = new Batches();
-  env.AddCleanupHook([](Batches* gone) { delete gone; }, batches);
-
+void ExportTun(Napi::Env env, Napi::Object exports, Batches* batches) {
   exports.Set("tunOpen", Napi::Function::New<TunOpen>(env, "tunOpen"));
   exports.Set("tunAdopt", Napi::Function::New<TunAdopt>(env, "tunAdopt"));
   exports.Set("tunPersist", Napi::Function::New<TunPersist>(env, "tunPersist"));

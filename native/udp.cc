@@ -2,6 +2,10 @@
 //
 //     tunSplit    TUN packets → segments in slots, ready to be sealed in place          udpSend      slots → few messages (UDP_SEGMENT)
 //     udpReceive  messages (UDP_GRO) → datagrams in slots, ready to be opened in place   tunJoin      opened slots → few TUN writes
+//     batchSplit  packets of a batch → segments in slots, as tunSplit                    batchJoin    opened slots → packets of a batch
+//
+// The last two are for a link of the engine: there the TUN's half of the tunnel is a batch. What is joined is copied into it, once, so that the engine sees
+// one packet where a TUN would have been written one.
 //
 // Columns are registered once, as batches are (tun.cc). The arithmetic is in segment.h and datagrams.h. What the hot calls need beside the columns
 // stands in one block a thread, made at start. They allocate and throw nothing.
@@ -11,7 +15,7 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1
 #endif
-#include "addon.h"
+#include "batches.h"
 #include "datagrams.h"
 #include "segment.h"
 
@@ -42,8 +46,13 @@ struct Registered : Datagrams {
 
 struct Udp {
   std::vector<Registered> entries;
+  Batches* batches;
   Splitter splitter;
+  Splitter from_batch;
+  Fragmenter fragmenter;
+  int32_t split = 0;  // of the batch's list, how many have been taken
   Joiner joiner;
+  Joiner to_batch;
   mmsghdr messages[std::max(kReceived, kSent)];
   sockaddr_storage addresses[std::max(kReceived, kSent)];
   alignas(cmsghdr) uint8_t control[std::max(kReceived, kSent)][kControlBytes];
@@ -64,8 +73,8 @@ napi_value Number(napi_env env, int32_t number) {
 }
 
 bool Ints(napi_env env, napi_callback_info info, int32_t* into, size_t wanted, Udp** udp) {
-  napi_value args[4];
-  size_t count = 4;
+  napi_value args[5];
+  size_t count = 5;
   void* data = nullptr;
   if (napi_get_cb_info(env, info, &count, args, nullptr, &data) != napi_ok) return false;
   *udp = static_cast<Udp*>(data);
@@ -222,6 +231,18 @@ static napi_value UdpReceive(napi_env env, napi_callback_info info) {
   return Number(env, d == nullptr ? -EINVAL : ReceiveMessages(udp, *d, args[0]));
 }
 
+// Hands opened packets to the joiner.
+static void AddOpened(Joiner* joiner, const Datagrams& d, int32_t n, bool merge) {
+  constexpr int32_t kInFront = 16;
+  n = std::min(n, std::min(d.slots, Joiner::kSlots));
+  for (int32_t i = 0; i < n; i++) {
+    if (d.outcome[i] != kPass || d.len[i] < 20 || d.off[i] < 0 || d.off[i] > d.data_bytes - kInFront || !Within(d, d.off[i] + kInFront, d.len[i])) continue;
+    uint8_t* ip = d.data + d.off[i] + kInFront;
+    if (IsSix(ip) && d.len[i] < 40) continue;
+    if (LeaveTunnel(ip, d.len[i], d.ecn[i])) joiner->Add(ip, d.len[i], merge);
+  }
+}
+
 // tunJoin(fd, datagrams, n, vnet): returns the packets that the kernel took, each counted once however many were joined in it.
 static napi_value TunJoin(napi_env env, napi_callback_info info) {
   int32_t args[4];
@@ -229,17 +250,10 @@ static napi_value TunJoin(napi_env env, napi_callback_info info) {
   if (!Ints(env, info, args, 4, &udp)) return Number(env, -EINVAL);
   Registered* d = udp->find(args[1]);
   if (d == nullptr) return Number(env, -EINVAL);
-  constexpr int32_t kInFront = 16;
   bool vnet = args[3] != 0;
-  int32_t n = std::min(args[2], std::min(d->slots, Joiner::kSlots));
   Joiner& joiner = udp->joiner;
   joiner.Begin();
-  for (int32_t i = 0; i < n; i++) {
-    if (d->outcome[i] != kPass || d->len[i] < 20 || d->off[i] < 0 || d->off[i] > d->data_bytes - kInFront || !Within(*d, d->off[i] + kInFront, d->len[i])) continue;
-    uint8_t* ip = d->data + d->off[i] + kInFront;
-    if (IsSix(ip) && d->len[i] < 40) continue;
-    if (LeaveTunnel(ip, d->len[i], d->ecn[i])) joiner.Add(ip, d->len[i], vnet);
-  }
+  AddOpened(&joiner, *d, args[2], vnet);
   int32_t taken = 0;
   joiner.Flush(vnet, [&](const iovec* pieces, int32_t count) {
     ssize_t bytes;
@@ -251,7 +265,60 @@ static napi_value TunJoin(napi_env env, napi_callback_info info) {
   return Number(env, taken);
 }
 
+// batchJoin(datagrams, n, batch, more): appends to the batch what fits; 0 = there is no more. `more` goes on with what did not fit last time.
+static napi_value BatchJoin(napi_env env, napi_callback_info info) {
+  int32_t args[4];
+  Udp* udp = nullptr;
+  if (!Ints(env, info, args, 4, &udp)) return Number(env, -EINVAL);
+  Registered* d = udp->find(args[0]);
+  Batch* batch = udp->batches->find(args[2]);
+  if (d == nullptr || batch == nullptr) return Number(env, -EINVAL);
+  Joiner& joiner = udp->to_batch;
+  if (args[3] == 0) {
+    joiner.Begin();
+    AddOpened(&joiner, *d, args[1], true);
+  }
+  int32_t slot = batch->ctl[kCount], used = batch->ctl[kUsed], first = slot;
+  if (slot < 0 || used < 0 || used % 16 != 0) return Number(env, -EINVAL);
+  auto place = [&](const iovec* pieces, int32_t count) {
+    uint8_t* at = batch->data + used + kHeadroom - kVnetBytes;
+    int32_t bytes = 0;
+    for (int32_t i = 0; i < count; i++) {
+      memcpy(at + bytes, pieces[i].iov_base, pieces[i].iov_len);
+      bytes += static_cast<int32_t>(pieces[i].iov_len);
+    }
+    batch->off[slot] = used + kHeadroom;
+    batch->len[slot] = bytes - kVnetBytes;
+    used = (used + kHeadroom + bytes - kVnetBytes + 15) & ~15;
+    slot++;
+  };
+  while (slot < batch->limit_slots && used <= batch->limit_bytes - (kHeadroom + kPacketBytes) && joiner.Next(true, place)) continue;
+  batch->ctl[kCount] = slot;
+  batch->ctl[kUsed] = used;
+  return Number(env, slot - first);
+}
+
 // -- hot: the way out --
+
+// The next slot of columns that are being filled with packets to be sealed in place; false: it has no room for `bytes`.
+struct Filling {
+  static constexpr int32_t kInFront = 16, kBehind = 16 + 15;
+  const Datagrams& d;
+  int32_t slot = 0, used = 0;
+
+  uint8_t* Take(int32_t bytes) {
+    if (slot >= d.slots || bytes > d.data_bytes - used - kInFront - kBehind) return nullptr;
+    d.off[slot] = used;
+    d.from[slot] = used + kInFront;
+    d.len[slot] = bytes;
+    // Behind one another without a gap where the padded packet is a multiple of 16: then the kernel copies one piece.
+    uint8_t* ip = d.data + used + kInFront;
+    used += kInFront + ((bytes + 15) & ~15) + 16;
+    return ip;
+  }
+
+  void Done(const uint8_t* ip) { d.ecn[slot++] = static_cast<uint8_t>(EcnOf(ip)); }
+};
 
 // tunSplit(fd, datagrams, vnet): as many segments as there are slots and bytes for; −errno when the device is gone.
 static napi_value TunSplit(napi_env env, napi_callback_info info) {
@@ -260,35 +327,74 @@ static napi_value TunSplit(napi_env env, napi_callback_info info) {
   if (!Ints(env, info, args, 3, &udp)) return Number(env, -EINVAL);
   Registered* d = udp->find(args[1]);
   if (d == nullptr) return Number(env, -EINVAL);
-  constexpr int32_t kInFront = 16, kBehind = 16 + 15;
   Splitter& splitter = udp->splitter;
   int32_t in_front = args[2] != 0 ? kVnetHeader : 0;
-  int32_t slot = 0, used = 0;
-  while (slot < d->slots) {
+  Filling filling{*d};
+  while (filling.slot < d->slots) {
     if (splitter.empty()) {
       uint8_t* room = splitter.room();
       memset(room, 0, kVnetHeader);
       ssize_t bytes = read(args[0], room + kVnetHeader - in_front, static_cast<size_t>(Splitter::kRoomBytes - kVnetHeader + in_front));
       if (bytes < 0 && errno == EINTR) continue;
       if (bytes < 0) {
-        if (errno != EAGAIN && slot == 0) return Number(env, -errno);
+        if (errno != EAGAIN && filling.slot == 0) return Number(env, -errno);
         break;
       }
       if (!splitter.Load(static_cast<int32_t>(bytes) + kVnetHeader - in_front)) continue;
     }
-    int32_t bytes = splitter.next_bytes();
-    if (bytes > d->data_bytes - used - kInFront - kBehind) break;
-    d->off[slot] = used;
-    d->from[slot] = used + kInFront;
-    d->len[slot] = bytes;
-    uint8_t* ip = d->data + used + kInFront;
+    uint8_t* ip = filling.Take(splitter.next_bytes());
+    if (ip == nullptr) break;
     splitter.Next(ip);
-    d->ecn[slot] = static_cast<uint8_t>(EcnOf(ip));
-    // Behind one another without a gap where the padded packet is a multiple of 16: then the kernel copies one piece.
-    used += kInFront + ((bytes + 15) & ~15) + 16;
-    slot++;
+    filling.Done(ip);
   }
-  return Number(env, slot);
+  return Number(env, filling.slot);
+}
+
+// batchSplit(batch, n, datagrams, mtu, more): segments of the packets list[0…n), those above `mtu` without DF in fragments; 0 = there are no more.
+// `more` goes on with what did not fit last time; the batch must not have changed since.
+static napi_value BatchSplit(napi_env env, napi_callback_info info) {
+  int32_t args[5];
+  Udp* udp = nullptr;
+  if (!Ints(env, info, args, 5, &udp)) return Number(env, -EINVAL);
+  Batch* batch = udp->batches->find(args[0]);
+  Registered* d = udp->find(args[2]);
+  if (batch == nullptr || d == nullptr) return Number(env, -EINVAL);
+  Splitter& splitter = udp->from_batch;
+  Fragmenter& fragmenter = udp->fragmenter;
+  int32_t n = std::min(args[1], batch->slots), mtu = args[3];
+  if (args[4] == 0) {
+    splitter.Forget();
+    fragmenter.Forget();
+    udp->split = 0;
+  }
+  Filling filling{*d};
+  for (;;) {
+    if (!fragmenter.empty()) {
+      uint8_t* ip = filling.Take(fragmenter.next_bytes());
+      if (ip == nullptr) break;
+      fragmenter.Next(ip);
+      filling.Done(ip);
+    } else if (!splitter.empty()) {
+      int32_t bytes = splitter.next_bytes();
+      if (bytes > mtu && splitter.may_fragment()) {
+        splitter.Next(fragmenter.room());
+        fragmenter.Load(bytes, mtu);
+        continue;
+      }
+      uint8_t* ip = filling.Take(bytes);
+      if (ip == nullptr) break;
+      splitter.Next(ip);
+      filling.Done(ip);
+    } else {
+      if (udp->split >= n) break;
+      int32_t slot = batch->list[udp->split++];
+      if (slot < 0 || slot >= batch->slots) continue;
+      int32_t off = batch->off[slot], len = batch->len[slot];
+      if (off < kVnetBytes || len < 0 || off > batch->data_bytes || len > batch->data_bytes - off) continue;
+      splitter.Load(batch->data + off - kVnetBytes, len + kVnetBytes);
+    }
+  }
+  return Number(env, filling.slot);
 }
 
 static void Prepare(Udp* udp, const Datagrams& d, int32_t m, int32_t pieces, int32_t count, bool source) {
@@ -373,8 +479,9 @@ static napi_value UdpSend(napi_env env, napi_callback_info info) {
   return Number(env, d == nullptr ? -EINVAL : SendMessages(udp, *d, args[0], args[1], std::min(args[3], d->slots)));
 }
 
-void ExportUdp(Napi::Env env, Napi::Object exports) {
+void ExportUdp(Napi::Env env, Napi::Object exports, Batches* batches) {
   auto* udp = new Udp;  // not Udp(): that would touch all of it
+  udp->batches = batches;
   env.AddCleanupHook([](Udp* gone) { delete gone; }, udp);
   exports.Set("udpOpen", Napi::Function::New<UdpOpen>(env, "udpOpen"));
   exports.Set("udpMark", Napi::Function::New<UdpMark>(env, "udpMark"));
@@ -384,4 +491,6 @@ void ExportUdp(Napi::Env env, Napi::Object exports) {
   ExportRaw(env, exports, "udpSend", UdpSend, udp);
   ExportRaw(env, exports, "tunSplit", TunSplit, udp);
   ExportRaw(env, exports, "tunJoin", TunJoin, udp);
+  ExportRaw(env, exports, "batchSplit", BatchSplit, udp);
+  ExportRaw(env, exports, "batchJoin", BatchJoin, udp);
 }

@@ -191,6 +191,13 @@ export interface Native {
   tunSplit(fd: number, datagrams: number, vnet: 0 | 1): number;
   /** Writes opened packets (PASS, inner packet at off + 16) to the TUN, TCP neighbours joined (only with vnet). Returns the writes that the kernel took. */
   tunJoin(fd: number, datagrams: number, n: number, vnet: 0 | 1): number;
+  /**
+   * As tunSplit, of a batch's packets list[0…n), and IPv4 packets above `mtu` without DF in fragments. Call with `more` 0, then 1 until it returns 0; the batch
+   * must not change meanwhile.
+   */
+  batchSplit(batch: number, n: number, datagrams: number, mtu: number, more: 0 | 1): number;
+  /** As tunJoin, into a batch: appends what fits and returns how many packets that were. Call with `more` 0, then 1 until it returns 0. */
+  batchJoin(datagrams: number, n: number, batch: number, more: 0 | 1): number;
 }
 
 const require = createRequire(import.meta.url);

@@ -96,7 +96,9 @@ function newFlow(engine: Engine, batch: Batch, i: number, now: number): number {
   if (proto === IPPROTO.TCP && !mayBegin(tcpFlags, d.action)) return Verdict.NO_STATE;
   // An answer to a query that nobody asked.
   if (index === Proto.ICMP && isIcmpReply(batch.view.getUint8(batch.l4[i]! + Icmp.TYPE)))
-    return d.action === Action.POOL && batch.ctl[Ctl.INGRESS] === 0 && policy.isHost(dst) ? Verdict.PUNT : Verdict.NO_STATE;
+    return d.action === Action.POOL && batch.ctl[Ctl.INGRESS] === 0 && policy.isHost(dst)
+      ? Verdict.PUNT
+      : Verdict.NO_STATE;
 
   const f = engine.newFlow;
   f.proto = proto;
@@ -381,7 +383,8 @@ function abandon(engine: Engine, verdict: number, now: number): number {
 /** What a refused sender is told, and the rule's counter. */
 function refused(engine: Engine, batch: Batch, i: number, verdict: number): void {
   const syn = ((batch.flags[i]! >>> Flag.TCP_SHIFT) & (TcpFlag.SYN | TcpFlag.ACK)) === TcpFlag.SYN;
-  if (verdict === Verdict.NO_MAPPING && syn && batch.ctl[Ctl.INGRESS] === 0 && engine.plan.rejectUnsolicited) engine.unsolicited.note(batch, i);
+  if (verdict === Verdict.NO_MAPPING && syn && batch.ctl[Ctl.INGRESS] === 0 && engine.plan.rejectUnsolicited)
+    engine.unsolicited.note(batch, i);
   const byRule = verdict === Verdict.FORWARD_SOURCE || verdict === Verdict.FORWARD_LIMIT;
   if (byRule && engine.decision.rule !== 0) {
     engine.counters[ruleBase(engine.decision.rule) + RuleCounter.REFUSED]!++;

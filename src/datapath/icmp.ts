@@ -101,7 +101,9 @@ function hidden(engine: Engine, sender: number, receiver: number): boolean {
 /** Neither a LAN's address nor a far site's nor one of the router's. */
 function foreign(engine: Engine, address: number): boolean {
   const { policy } = engine;
-  return !policy.lanOf(address) && !policy.isHost(address) && policy.addressIndex(address) < 0 && !policy.isSite(address);
+  return (
+    !policy.lanOf(address) && !policy.isHost(address) && policy.addressIndex(address) < 0 && !policy.isSite(address)
+  );
 }
 
 function isQuery(type: number): boolean {
@@ -153,7 +155,8 @@ function restoreQuote(
 /** An error of no flow: the host's own business if it quotes a packet that the host may have sent. */
 function withoutFlow(engine: Engine, batch: Batch, i: number, quotedSrc: number, port: number, proto: number): number {
   const { policy, plan } = engine;
-  if (batch.ctl[Ctl.INGRESS] !== 0 || !policy.isHost(batch.dst[i]!) || quotedSrc !== batch.dst[i]) return Verdict.ICMP_NO_FLOW;
+  if (batch.ctl[Ctl.INGRESS] !== 0 || !policy.isHost(batch.dst[i]!) || quotedSrc !== batch.dst[i])
+    return Verdict.ICMP_NO_FLOW;
   const index = policy.addressIndex(quotedSrc);
   if (index < 0 || (proto !== IPPROTO.TCP && proto !== IPPROTO.UDP)) return Verdict.PUNT;
   const owner = plan.addresses[index]!.owners[protoIndex(proto)]![port];

@@ -135,7 +135,9 @@ export function sameAnswer(engine: Engine, rows: Int32Array, at: number, proto: 
   if (d.action !== Action.SNAT) return false;
   const p = policy.addressIndex(rows[at + Row.DST1]!);
   return (
-    p >= 0 && policy.addresses[p]!.uplink === policy.addresses[d.address]!.uplink && sourceStays(engine, rows, at, index)
+    p >= 0 &&
+    policy.addresses[p]!.uplink === policy.addresses[d.address]!.uplink &&
+    sourceStays(engine, rows, at, index)
   );
 }
 

@@ -23,6 +23,7 @@ import { emit } from './emit.js';
 import { Engine } from './engine.js';
 import { importFlows, importMappings } from './import.js';
 import { inlineWholeCycle } from './jit.js';
+import { Links } from './links.js';
 import { Redecision } from './reload.js';
 import { RingTap, type Tap, Taps } from './tap.js';
 import { trace } from './trace.js';
@@ -30,6 +31,7 @@ import { Watch } from './watch.js';
 
 const TUN_TAG = 0;
 const WAKE_TAG = 1;
+const LINKS_TAG = 2;
 const SIDE_NOTICE =
   'a source port below 1024 was given a public port above, or the other way round: the pool (uplink.ports) has no free one on its side';
 
@@ -49,6 +51,9 @@ class Worker {
   readonly #engine: Engine;
   readonly #counters: Float64Array;
   readonly #poller: number;
+  readonly #links: Links;
+  /** The links' poller is in ours. */
+  #linksWatched = false;
   #redecision: Redecision | undefined;
   /** Who looks at the packets: a capture, a watch, or (mostly) nobody. */
   #ring: Tap | null = null;
@@ -80,38 +85,48 @@ class Worker {
     this.#engine.idStep = 2 ** Math.ceil(Math.log2(init.workers));
     this.#engine.idOffset = init.index;
     this.#engine.table.quarantine = init.workers > 1 ? this.#engine.table.quarantine : 0;
+    this.#links = new Links(TunLink.adopt('tun', init.tunFd), post);
+    this.#engine.sites = this.#links;
     // Adopted flows were decided under a plan that may not be this one.
     if (adopted > 0) this.#redecision = new Redecision(init.plan.generation);
     Atomics.store(this.#mailbox, Mail.PLAN, init.plan.generation);
     post({ kind: 'ready', adopted, refused });
+    this.#setLinks(init.plan, native.boottime());
   }
 
   run(): void {
-    const init = this.#init;
-    const link = TunLink.adopt('tun', init.tunFd);
+    const links = this.#links;
     const batch = new Batch();
-    const step = cycler(this.#engine, link, batch);
+    const step = cycler(this.#engine, links, batch);
     const counters = this.#counters;
     let millis = native.boottime();
     let slice = millis;
     let waitedFrom = millis;
+    let due = 0;
     try {
       while (this.#running) {
         if (Atomics.load(this.#mailbox, Mail.SENT) !== this.#mailbox[Mail.TAKEN]) this.#takeMail(millis);
         const received = step();
-        const idle = received === 0;
+        let idle = received === 0;
+        if (links.any) {
+          if (links.turn(step, millis) > 0) idle = false;
+          due = links.tick(millis);
+        }
         // A full-speed loop looks at the clock that came with the batch, an idle one asks.
         if (idle || batch.ctl[Ctl.MILLIS] !== (millis | 0)) {
           millis = native.boottime();
           if (millis - slice >= SLICE_MS || this.#redecision || this.#engine.sweeper.behind) {
             slice = millis;
             this.#housekeeping(Math.floor(millis / 1000));
-            if (this.#engine.unsolicited.waits(millis | 0)) this.#answerUnsolicited(link, batch, millis | 0);
+            if (this.#engine.unsolicited.waits(millis | 0)) this.#answerUnsolicited(links, batch, millis | 0);
           }
         }
         if (!idle || this.#redecision || this.#engine.sweeper.behind) continue;
         counters[Counter.BUSY_SECONDS]! += (millis - waitedFrom) / 1000;
-        native.pollerWait(this.#poller, SLICE_MS);
+        native.pollerWait(
+          this.#poller,
+          links.any ? Math.min(SLICE_MS, Math.max(0, Math.ceil(due - millis))) : SLICE_MS,
+        );
         waitedFrom = native.boottime();
         counters[Counter.WAIT_SECONDS]! += (waitedFrom - millis) / 1000;
         millis = waitedFrom;
@@ -119,7 +134,7 @@ class Worker {
     } catch (error) {
       post({ kind: 'link-lost', message: (error as Error).message });
     }
-    link.close();
+    links.close();
     native.closeFd(this.#poller); // descriptors are the process', and outlive the thread
     post({ kind: 'stopped' });
   }
@@ -159,7 +174,7 @@ class Worker {
   }
 
   /** ICMP errors about SYNs that nobody inside has met: a batch of the engine's own. */
-  #answerUnsolicited(link: TunLink, batch: Batch, millis: number): void {
+  #answerUnsolicited(link: Links, batch: Batch, millis: number): void {
     batch.clear();
     batch.ctl[Ctl.MILLIS] = millis;
     this.#engine.unsolicited.answer(this.#engine, batch, millis);
@@ -172,7 +187,7 @@ class Worker {
       Atomics.add(this.#mailbox, Mail.TAKEN, 1);
       const message = got.message as ToWorker;
       if (message.kind === 'stop') this.#running = false;
-      else if (message.kind === 'plan') this.#setPlan(message.plan);
+      else if (message.kind === 'plan') this.#setPlan(message.plan, millis);
       else if (message.kind === 'capture')
         this.#look(message.ring && message.filter ? new RingTap(message.ring, message.filter) : null, this.#watch);
       else if (message.kind === 'watch') this.#look(this.#ring, this.#watcher(message));
@@ -183,6 +198,10 @@ class Worker {
           answer: trace(this.#engine, message.packet, Math.floor(millis / 1000)),
         });
       else if (message.kind === 'import') this.#import(message, Math.floor(millis / 1000));
+      else if (message.kind === 'link-ask')
+        post({ kind: 'link-answer', id: message.id, ...this.#links.answer(message.link, message.text, millis) });
+      else if (message.kind === 'link-status')
+        post({ kind: 'link-statuses', id: message.id, links: this.#links.status() });
       else if (message.kind === 'end-flows') this.#endFlows(message, Math.floor(millis / 1000));
     }
   }
@@ -197,8 +216,18 @@ class Worker {
     return filter && new Watch(this.#engine, filter, count, (answer) => post({ kind: 'seen', id, answer }));
   }
 
-  #setPlan(plan: Plan): void {
+  /** Links are worker 0's. */
+  #setLinks(plan: Plan, millis: number): void {
+    if (this.#init.index !== 0) return;
+    this.#links.setPlan(plan, millis);
+    if (this.#linksWatched || this.#links.poller < 0) return;
+    native.pollerAdd(this.#poller, this.#links.poller, LINKS_TAG);
+    this.#linksWatched = true;
+  }
+
+  #setPlan(plan: Plan, millis: number): void {
     this.#engine.setPlan(plan);
+    this.#setLinks(plan, millis);
     Atomics.store(this.#mailbox, Mail.PLAN, plan.generation);
     // The table is shared: one worker decides for all.
     if (this.#init.index === 0) this.#redecision = new Redecision(plan.generation);

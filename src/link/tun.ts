@@ -8,23 +8,8 @@
 import { getSystemErrorName } from 'node:util';
 import type { Batch } from '../batch.js';
 import { native } from '../native.js';
-import { type Link, LinkLost, RECEIVE_SLOTS, receiveBytes } from './link.js';
-
-/** The addon's numbers for batches, of this thread. */
-const ids = new WeakMap<Batch, number>();
-/** The addon keeps a batch's arrays, not the Batch: when that is collected nobody can name them any more. */
-const released = new FinalizationRegistry<number>((id) => native.batchRelease(id));
-
-function batchId(batch: Batch): number {
-  let id = ids.get(batch);
-  if (id === undefined) {
-    const { ctl, data, off, len, list } = batch;
-    id = native.batchRegister(ctl, data, off, len, list, RECEIVE_SLOTS, receiveBytes(batch));
-    ids.set(batch, id);
-    released.register(batch, id);
-  }
-  return id;
-}
+import { batchId } from './batch-id.js';
+import { type Link, LinkLost } from './link.js';
 
 /** EBADFD: what a queue answers when its device was deleted; libuv has no name for it. */
 const EBADFD = 77;

@@ -18,6 +18,8 @@
  * rewrite does, because the row is there anyway: ICMP errors, fragments and checksums follow it without a line of their own, and a packet
  * costs nothing more. At the link's edge it would be one more pass over every packet.
  */
+
+import type { Link, LinkAccess } from '../contract/links.js';
 import {
   Filtering,
   type Forward,
@@ -31,7 +33,6 @@ import {
   Proto,
   type PublicAddress,
 } from '../contract/plan.js';
-import type { Link, LinkAccess } from '../contract/links.js';
 import { Verdict } from '../contract/verdict.js';
 import { allowedBy, inPrefixes } from './acl.js';
 import { RouteTable } from './route.js';

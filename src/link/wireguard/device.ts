@@ -38,6 +38,8 @@ export interface DeviceOptions {
   readonly mtu?: number;
   /** Where random bytes come from; tests give their own. */
   readonly random?: Randomness;
+  /** An initiation was not answered in time, the n-th in a row. */
+  readonly silent?: (peer: Peer, attempts: number) => void;
   /** Handshake messages a second beyond which cookies are asked for. */
   readonly handshakeLimit?: number;
 }
@@ -58,6 +60,7 @@ export class Device {
   readonly peers: (Peer | undefined)[] = [];
   readonly random: Randomness;
   readonly emit: DeviceOptions['emit'];
+  readonly #silent: DeviceOptions['silent'];
   readonly load: Load;
   readonly rates = new SourceRates();
   readonly receiving: Receiving = receiving();
@@ -69,6 +72,7 @@ export class Device {
 
   constructor(options: DeviceOptions) {
     this.emit = options.emit;
+    this.#silent = options.silent;
     this.mtu = options.mtu ?? 1420;
     this.random = options.random ?? ((bytes) => randomFillSync(bytes));
     this.load = new Load(options.handshakeLimit);
@@ -101,6 +105,7 @@ export class Device {
     const due = peer.timers.due(now);
     if (due === 0) return;
     if (due & (1 << Timer.RETRANSMIT)) {
+      this.#silent?.(peer, peer.timers.attempts + 1);
       if (peer.timers.retry(now)) {
         clearOwn(peer.endpoint); // perhaps our address has gone
         sendInitiation(this, peer, now, true);

@@ -3,10 +3,12 @@ export { type AllowedIp, AllowedIps, formatAllowedIp, parseAllowedIp } from './a
 export { Columns } from './columns.js';
 export { clamp, cryptoProblem, publicKeyOf } from './crypto.js';
 export { Device, type DeviceOptions, innerMtu, keyText } from './device.js';
+export { Lanes, TunnelCount, TunnelEnd } from './end.js';
 export { ENDPOINT_WORDS, Ep, formatEndpoint, parseEndpoint } from './endpoint.js';
 export { FIRST_DROP, OUTCOMES, Outcome } from './outcome.js';
 export { type Peer, Stat } from './peer.js';
-export { Tunnel, TunnelCount } from './tunnel.js';
+export { SiteLink } from './site.js';
+export { Tunnel } from './tunnel.js';
 export {
   answer,
   answerNow,

@@ -28,6 +28,7 @@ const rows = [
   ['NO_ENDPOINT', 'no-endpoint', 'The peer has never been heard and no endpoint is configured.'],
   ['STAGE_FULL', 'stage-full', 'Too much waits for that session; the oldest was dropped.'],
   ['DOWN', 'down', 'The link is down, or has no private key.'],
+  ['BAD_ECN', 'bad-ecn', 'Congestion was met on the way, and the packet inside has no way to say so (RFC 6040).'],
 ] as const satisfies readonly (readonly [string, string, string])[];
 
 type Key = (typeof rows)[number][0];
@@ -54,6 +55,7 @@ export const Outcome = {
   NO_ENDPOINT: 17,
   STAGE_FULL: 18,
   DOWN: 19,
+  BAD_ECN: 20,
 } as const satisfies Readonly<Record<Key, number>>;
 
 rows.forEach(([key], id) => {

@@ -20,6 +20,9 @@ import { Stat } from './peer.js';
 import { counterSpent } from './replay.js';
 import { flushStaged } from './send.js';
 
+/** ECN: congestion was experienced (RFC 3168). */
+const CONGESTED = 3;
+
 /** Reused from batch to batch: the session of each slot. */
 export interface Receiving {
   readonly sessions: (Keypair | null)[];
@@ -104,6 +107,7 @@ function judgeSlot(device: Device, c: Columns, i: number, session: Keypair, now:
   if (total === 0) return Outcome.BAD_PACKET;
   const six = c.data[at]! >> 4 === 6;
   if (device.allowedIps.find(six ? 6 : 4, c.view, at + (six ? 8 : 12)) !== peer.id) return Outcome.BAD_SOURCE;
+  if ((c.ecn[i]! & 3) === CONGESTED && innerEcn(c.data, at, six) === 0) return Outcome.BAD_ECN;
   c.len[i] = total;
   c.peer[i] = peer.id;
   return Outcome.PASS;
@@ -127,6 +131,11 @@ function renewBefore(device: Device, session: Keypair, now: number): void {
   if (now - session.created < REJECT_AFTER_TIME - KEEPALIVE_TIMEOUT - REKEY_TIMEOUT) return;
   peer.askedToRenew = true;
   sendInitiation(device, peer, now);
+}
+
+/** ECN bits of the IP packet at data[at…]. */
+function innerEcn(data: Uint8Array, at: number, six: boolean): number {
+  return (six ? data[at + 1]! >> 4 : data[at + 1]!) & 3;
 }
 
 /** Bytes of the IP packet at view[at…at+len), its padding left out; 0 = it is none. */

@@ -1,0 +1,240 @@
+/**
+ * The site links of a worker, and its TUN, as one link: what the cycle receives from and sends to.
+ *
+ * Theory of operation. V8 compiles the cycle as one piece over one engine, one link and one batch (jit.ts), and takes the closure's constants for constants only
+ * as long as there is one such closure. So there is no second cycle for what comes in by the links: it comes through the same `receive`, into the same
+ * batch, a turn later. `receive` gives what the TUN has; within `turn` it gives what one socket brought, until that is used up. What leaves is told
+ * apart by the batch's `out` column (emit.ts).
+ *
+ * A link is made when a plan brings its name, keeps its device (keys, peers, sessions) as long as plans do, and is closed when one does not. Its port is bound by
+ * itself: where that fails the link stays dormant, `link-state` says why, and it is tried again every RETRY_MS. Numbers of links are places in the plan,
+ * so they may change with it; names do not.
+ *
+ * The state of a link is one thread's, worker 0's. Bound: what all links together carry is what one core seals and opens.
+ */
+import type { Batch } from '../batch.js';
+import type { LinkStatus } from '../contract/links.js';
+import type { FromWorker } from '../contract/mailbox.js';
+import type { Plan } from '../contract/plan.js';
+import { Lanes, type Link, SiteLink, stampedMillis } from '../link/index.js';
+import { native } from '../native.js';
+import type { SiteSender } from './engine.js';
+
+const RETRY_MS = 3000;
+/** How often the offset to the wall clock is read. */
+const EPOCH_MS = 1000;
+const NEVER = Number.POSITIVE_INFINITY;
+
+interface Slot {
+  readonly link: SiteLink;
+  /** Descriptors in the poller; −1 = none. */
+  four: number;
+  six: number;
+  /** When to call tick. */
+  due: number;
+  retry: number;
+  fresh: boolean;
+}
+
+export class Links implements Link, SiteSender {
+  readonly name = 'links';
+  readonly #tun: Link;
+  readonly #tell: (message: FromWorker) => void;
+  readonly #byName = new Map<string, Slot>();
+  /** By number − 1. */
+  #slots: Slot[] = [];
+  #lanes: Lanes | null = null;
+  /** Descriptor that is readable when any socket of a link is; −1: there has been no link yet. */
+  poller = -1;
+  /** The link whose packets `receive` gives, and its number; null: the TUN. */
+  #turn: SiteLink | null = null;
+  #number = 0;
+  #epochAt = 0;
+
+  constructor(tun: Link, tell: (message: FromWorker) => void) {
+    this.#tun = tun;
+    this.#tell = tell;
+  }
+
+  get any(): boolean {
+    return this.#slots.length > 0;
+  }
+
+  // -- the cycle's link --
+
+  receive(batch: Batch): number {
+    return this.#turn === null ? this.#tun.receive(batch) : this.#turn.fill(batch, this.#number);
+  }
+
+  transmit(batch: Batch, n: number): number {
+    return this.#tun.transmit(batch, n);
+  }
+
+  transmitTo(number: number, batch: Batch, n: number): number {
+    const slot = this.#slots[number - 1];
+    if (slot === undefined) return 0;
+    const taken = slot.link.transmit(batch, n, stampedMillis(batch));
+    slot.due = 0;
+    return taken;
+  }
+
+  /** Walks what the sockets have by `step`. Returns the packets that came, 0 = nothing was there. */
+  turn(step: () => number, now: number): number {
+    const bits = native.pollerWait(this.poller, 0);
+    let packets = 0;
+    for (let at = 0; bits >>> (2 * at) !== 0 && at < this.#slots.length; at++) {
+      const slot = this.#slots[at]!;
+      if ((bits & (1 << (2 * at))) !== 0) packets += this.#take(slot, at + 1, slot.four, step, now);
+      if ((bits & (2 << (2 * at))) !== 0) packets += this.#take(slot, at + 1, slot.six, step, now);
+    }
+    return packets;
+  }
+
+  #take(slot: Slot, number: number, fd: number, step: () => number, now: number): number {
+    slot.due = 0;
+    if (!slot.link.open(fd, now)) return 0;
+    this.#turn = slot.link;
+    this.#number = number;
+    let packets = 0;
+    for (let n = step(); n > 0; n = step()) packets += n;
+    this.#turn = null;
+    return packets;
+  }
+
+  /** Timers of the links, ports that could not be had. Returns when to come again. */
+  tick(now: number): number {
+    let due = NEVER;
+    const epoch = now - this.#epochAt >= EPOCH_MS;
+    if (epoch) this.#epochAt = now;
+    for (const slot of this.#slots) {
+      if (epoch) slot.link.device.epoch = Date.now() - now;
+      if (now >= slot.retry) this.#start(slot, now);
+      if (now >= slot.due) slot.due = slot.link.tick(now);
+      due = Math.min(due, slot.due, slot.retry);
+    }
+    return due;
+  }
+
+  // -- plans and questions --
+
+  setPlan(plan: Plan, now: number): void {
+    const before = new Set(this.#byName.keys());
+    const slots: Slot[] = [];
+    for (const [at, { name, out, listen, mark }] of plan.links.entries()) {
+      before.delete(name);
+      const mtu = plan.interfaces[out]!.mtu;
+      const slot = this.#byName.get(name) ?? this.#make(name, mtu);
+      slots[at] = slot;
+      // Dormant in the plan: the port stays open, and nothing is routed to it.
+      if (mtu > 0) slot.link.device.mtu = mtu;
+      this.#configure(slot, listen, mark, now);
+    }
+    for (const name of before) this.#drop(name);
+    this.#slots = slots;
+    this.#watch();
+  }
+
+  answer(name: string, text: string, now: number): { text: string; problem: string } {
+    const slot = this.#byName.get(name);
+    if (slot === undefined) return { text: 'errno=2\n\n', problem: `there is no link "${name}"` };
+    let problem = '';
+    const answer = slot.link.answer(text, now, (words) => {
+      problem = words;
+    });
+    slot.due = 0;
+    this.#watch();
+    return { text: answer, problem };
+  }
+
+  status(): LinkStatus[] {
+    return this.#slots.map(({ link }) => link.status());
+  }
+
+  close(): void {
+    for (const name of [...this.#byName.keys()]) this.#drop(name);
+    this.#slots = [];
+    this.#lanes?.close();
+    if (this.poller >= 0) native.closeFd(this.poller);
+    this.#tun.close();
+  }
+
+  #make(name: string, mtu: number): Slot {
+    this.#lanes ??= new Lanes();
+    if (this.poller < 0) this.poller = native.pollerCreate();
+    const silent = (publicKey: string, attempts: number) =>
+      this.#tell({ kind: 'link-silent', link: name, publicKey, attempts });
+    const link = new SiteLink(name, { lanes: this.#lanes, mtu, silent });
+    const slot = { link, four: -1, six: -1, due: 0, retry: NEVER, fresh: true };
+    this.#byName.set(name, slot);
+    return slot;
+  }
+
+  #configure(slot: Slot, listen: number, mark: number, now: number): void {
+    const { link } = slot;
+    const { port } = link;
+    try {
+      if (mark !== port.mark) port.setMark(mark);
+      if (listen !== 0 && listen !== port.port) port.setPort(listen);
+    } catch (error) {
+      this.#say(slot, (error as Error).message);
+      return;
+    }
+    if (!port.open) this.#start(slot, now);
+  }
+
+  #start(slot: Slot, now: number): void {
+    const { link } = slot;
+    slot.retry = NEVER;
+    try {
+      link.device.epoch = Date.now() - now;
+      link.start(now);
+      this.#say(slot, '');
+    } catch (error) {
+      slot.retry = now + RETRY_MS;
+      this.#say(slot, (error as Error).message);
+    }
+    slot.due = 0;
+    this.#watch();
+  }
+
+  /** Once for each change. */
+  #say(slot: Slot, problem: string): void {
+    const { link, fresh } = slot;
+    if (!fresh && problem === link.problem) return;
+    link.problem = problem;
+    slot.fresh = false;
+    const { port } = link;
+    this.#tell({ kind: 'link-state', link: link.name, up: port.open, fresh, port: port.port, problem });
+  }
+
+  #drop(name: string): void {
+    const slot = this.#byName.get(name)!;
+    this.#forget(slot);
+    slot.link.close();
+    this.#byName.delete(name);
+  }
+
+  /** Sockets come and go with the port, and have their links' numbers as tags. */
+  #watch(): void {
+    for (const slot of this.#byName.values()) this.#forget(slot);
+    for (const [at, slot] of this.#slots.entries()) {
+      const { four, six } = slot.link.port;
+      if (four >= 0) native.pollerAdd(this.poller, four, 2 * at);
+      if (six >= 0) native.pollerAdd(this.poller, six, 2 * at + 1);
+      slot.four = four;
+      slot.six = six;
+    }
+  }
+
+  #forget(slot: Slot): void {
+    for (const fd of [slot.four, slot.six]) {
+      if (fd < 0) continue;
+      try {
+        native.pollerRemove(this.poller, fd);
+      } catch {
+        // It was closed meanwhile, and left the poller by itself.
+      }
+    }
+    slot.four = slot.six = -1;
+  }
+}

@@ -1,0 +1,131 @@
+/**
+ * A site link of the engine: a device between the engine's batch and its UDP port.
+ *
+ *     out:  batch ─► batchSplit: segments (and fragments) in slots ─► device.seal, in place ─► udpSend ─► UDP
+ *     in:   UDP ─► udpReceive ─► device.open, in place ─► batchJoin: TCP runs as one packet each ─► batch
+ *
+ * Theory of operation. A link is a way out of the engine, not a device of the kernel's: what a LAN host sends to a far site crosses the kernel once, as
+ * a segment of up to 64 KiB, is cut up here and leaves as a few UDP messages. What comes in is joined first and then walks through the engine,
+ * so that a packet of 64 KiB costs its stages what one of 1,400 bytes would. For that it is copied, from the columns into the batch:
+ * some 50 ns a packet beside about a microsecond for its cipher.
+ *
+ * Columns are scratch between two calls, with one exception: what was opened may need several batches (`fill` until it returns 0). Nothing else may use
+ * these columns meanwhile; sending has columns of its own.
+ */
+import { type Batch, Ctl } from '../../batch.js';
+import type { LinkStatus } from '../../contract/links.js';
+import { native } from '../../native.js';
+import { batchId } from '../batch-id.js';
+import { stamp } from '../link.js';
+import { keyText } from './device.js';
+import { type Lanes, TunnelCount, TunnelEnd } from './end.js';
+import { formatEndpoint } from './endpoint.js';
+import { OUTCOMES } from './outcome.js';
+import { Stat } from './peer.js';
+import { answerNow } from './uapi.js';
+
+export interface SiteOptions {
+  readonly lanes: Lanes;
+  /** Inner. */
+  readonly mtu: number;
+  /** An initiation was not answered in time. */
+  readonly silent: (publicKey: string, attempts: number) => void;
+}
+
+export class SiteLink extends TunnelEnd {
+  /** Why the port is not open, or ''. */
+  problem = '';
+  readonly #lanes: Lanes;
+  /** Opened datagrams that are not all in a batch yet. */
+  #opened = 0;
+  #more: 0 | 1 = 0;
+  #openedAt = 0;
+
+  constructor(name: string, options: SiteOptions) {
+    super(name, { mtu: options.mtu, silent: (peer, attempts) => options.silent(keyText(peer.publicKey), attempts) });
+    this.#lanes = options.lanes;
+  }
+
+  /** Takes datagrams of one socket and opens them. False: nothing was there, or nothing that goes on. */
+  open(fd: number, now: number): boolean {
+    const columns = this.#lanes.in;
+    const n = this.receiveInto(columns, fd);
+    if (n === 0) return false;
+    const opened = this.device.open(columns, n, now);
+    this.flush();
+    this.#opened = opened > 0 ? n : 0;
+    this.#more = 0;
+    this.#openedAt = now;
+    return opened > 0;
+  }
+
+  /** Appends opened packets to the batch, marked with the link's number. Returns how many; 0 = there are no more. */
+  fill(batch: Batch, number: number): number {
+    if (this.#opened === 0) return 0;
+    stamp(batch, this.#openedAt);
+    const n = native.batchJoin(this.#lanes.in.datagrams, this.#opened, batchId(batch), this.#more);
+    this.#more = 1;
+    batch.ctl[Ctl.INGRESS] = number;
+    if (n === 0) this.#opened = 0;
+    return n;
+  }
+
+  /** Sends the first `n` slots of `batch.list`. Returns how many it took: all, as what waits for a session, or has no peer, is the device's to count. */
+  transmit(batch: Batch, n: number, now: number): number {
+    const { device } = this;
+    if (!this.port.open) return 0;
+    const columns = this.#lanes.out;
+    const id = batchId(batch);
+    let slots = native.batchSplit(id, n, columns.datagrams, device.mtu, 0);
+    for (; slots > 0; slots = native.batchSplit(id, n, columns.datagrams, device.mtu, 1)) {
+      const sealed = device.seal(columns, slots, now);
+      this.flush();
+      if (sealed > 0) this.transmitSealed(columns, slots, sealed);
+    }
+    return n;
+  }
+
+  /** Answers wg(8). */
+  answer(text: string, now: number, complain: (words: string) => void): string {
+    const answer = answerNow(this.device, this.socket, text, now, complain);
+    this.flush();
+    return answer;
+  }
+
+  status(): LinkStatus {
+    const { device, port, counts } = this;
+    const outcomes: Record<string, number> = {};
+    OUTCOMES.forEach(({ name }, id) => {
+      if (device.counts[id] !== 0) outcomes[name] = device.counts[id]!;
+    });
+    return {
+      name: this.name,
+      up: port.open,
+      problem: this.problem,
+      port: port.port,
+      mtu: device.mtu,
+      outcomes,
+      sendFailed: counts[TunnelCount.SEND_FAILED]!,
+      receiveFailed: counts[TunnelCount.RECEIVE_FAILED]!,
+      peers: device.peers.flatMap((peer) =>
+        peer === undefined
+          ? []
+          : [
+              {
+                publicKey: keyText(peer.publicKey),
+                endpoint: formatEndpoint(peer.endpoint),
+                lastHandshake: peer.stats[Stat.LAST_HANDSHAKE]!,
+                handshakesInitiated: peer.stats[Stat.HANDSHAKES_INITIATED]!,
+                handshakesAnswered: peer.stats[Stat.HANDSHAKES_ANSWERED]!,
+                handshakesGivenUp: peer.stats[Stat.HANDSHAKES_GIVEN_UP]!,
+                rxBytes: peer.stats[Stat.RX_BYTES]!,
+                txBytes: peer.stats[Stat.TX_BYTES]!,
+                rxPackets: peer.stats[Stat.RX_PACKETS]!,
+                txPackets: peer.stats[Stat.TX_PACKETS]!,
+                staged: peer.staged.length,
+              },
+            ],
+      ),
+    };
+  }
+}
