@@ -222,6 +222,7 @@ export function makePair(o: PairOptions = {}): Pair {
   );
   far.know(toNear);
   near.know(toFar, `127.0.0.1:${far.port()}`);
+  settle(near, far);
   return { near, far, clock };
 }
 

@@ -85,9 +85,10 @@ export class SiteLink extends TunnelEnd {
     return n;
   }
 
-  /** Answers wg(8). */
+  /** Answers wg(8). A peer whose endpoint is new to us gets a handshake at once: it may hold a session that we have lost (REQ-54). */
   answer(text: string, now: number, complain: (words: string) => void): string {
     const answer = answerNow(this.device, this.socket, text, now, complain);
+    if (text.startsWith('set=1')) this.device.greet(now);
     this.flush();
     return answer;
   }
