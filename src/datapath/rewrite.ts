@@ -73,7 +73,7 @@ function rewriteOne(engine: Engine, batch: Batch, i: number, now: number): numbe
   if (engine.linkOuts[back] !== batch.ctl[Ctl.INGRESS]) return Verdict.FOREIGN_SOURCE;
   // What is for the host itself (out 0) is not routed.
   if (out !== 0) {
-    if (view.getUint8(off + Ipv4.TTL) <= 1) {
+    if (view.getUint8(off + Ipv4.TTL) <= 1 && hops(engine, out, back)) {
       replyError(engine, batch, i, IcmpType.TIME_EXCEEDED, 0, 0);
       return Verdict.TTL_EXPIRED;
     }
@@ -119,9 +119,14 @@ function rewriteOne(engine: Engine, batch: Batch, i: number, now: number): numbe
   const site = engine.linkOuts[out]!;
   if (site !== 0) {
     batch.out[i] = site;
-    decrementTtl(view, off);
+    if (hops(engine, out, back)) decrementTtl(view, off);
   }
   return Verdict.FORWARD;
+}
+
+/** Is this router a hop on the packet's way? Not for what the host itself sends into a link: there the far side is the next one. */
+function hops({ linkOuts }: Engine, out: number, back: number): boolean {
+  return back !== 0 || linkOuts[out] === 0;
 }
 
 /**

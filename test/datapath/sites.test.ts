@@ -187,7 +187,13 @@ test('a forward to a target behind a peer: the far side sees the link address an
 test('the host itself and the far site: by the link address, and only with `host`', (t) => {
   const pair = pairFor(t);
   const there = send(pair, pair.near, udp(NEAR, D));
-  assert.deepEqual([there.far[0]?.src, there.far[0]?.dst], [NEAR, D]);
+  assert.deepEqual(
+    [there.far[0]?.src, there.far[0]?.dst, there.far[0]?.ttl],
+    [NEAR, D, 64],
+    'this router is no hop of its own',
+  );
+  const [hop] = send(pair, pair.near, udp(NEAR, D, 5000, 53, { ttl: 1 })).near;
+  assert.deepEqual([hop?.src, hop?.dst, hop?.type], [FAR, NEAR, 11]);
   const back = send(pair, pair.far, udp(D, NEAR, 53, 5000));
   assert.deepEqual([back.near[0]?.src, back.near[0]?.dst, back.near[0]?.ttl], [D, NEAR, 63]);
   const service = send(pair, pair.far, { proto: 'tcp', src: D, dst: NEAR, sport: 7000, dport: 22, flags: SYN });
