@@ -66,8 +66,15 @@ inline void WriteIpv4Sum(uint8_t* ip, int32_t header) {
 // Takes the outer header's ECN over when the packet leaves the tunnel (RFC 6040, 4.2). False: congestion was met on the way and the packet's
 // sender cannot be told (or its header makes no sense), so it has to be dropped.
 inline bool LeaveTunnel(uint8_t* ip, int32_t len, uint32_t outer) {
-  if ((outer & 3) != 3) return true;
   bool six = IsSix(ip);
+  if ((outer & 3) == 1 && len >= 20 && (six ? ip[1] >> 4 & 3 : ip[1] & 3) == 2) {
+    // ECT(0) inside became ECT(1) on the way: a mark weaker than congestion, which is kept.
+    if (!six && ((ip[0] & 15) < 5 || (ip[0] & 15) * 4 > len)) return false;
+    ip[1] ^= six ? 0x30 : 3;
+    if (!six) WriteIpv4Sum(ip, (ip[0] & 15) * 4);
+    return true;
+  }
+  if ((outer & 3) != 3) return true;
   if (!six && ((ip[0] & 15) < 5 || (ip[0] & 15) * 4 > len)) return false;
   uint32_t ecn = six ? ip[1] >> 4 & 3 : ip[1] & 3;
   if (ecn == 0) return false;

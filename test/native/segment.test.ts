@@ -318,6 +318,7 @@ test('RFC 6040: congestion met outside is told inside, or the packet is dropped'
   assert.equal(sum(bytes.subarray(VNET, VNET + 20)), 0xffff);
   assert.equal(joined(row(1), 3).writes, 0, 'not ECN-capable');
   assert.equal(joined(row(1), 2).writes, 1);
+  assert.equal(joined(ect, 1).bytes[VNET + 1]! & 3, 1, 'ECT(1) outside is kept');
 });
 
 /** Changes a packet and makes its checksums right again. */
