@@ -4,7 +4,8 @@ import type { Prefix } from '../contract/plan.js';
 import { formatPrefix } from './address.js';
 import { describeForward } from './answers.js';
 import { activeBlocks } from './blocks.js';
-import { addBlock, addItem, type Edit, type Overlay, placeOf, removeBlock, removeForward } from './edit.js';
+import { addBlock, addItem, type Edit, type Overlay, removeBlock, removeForward } from './edit.js';
+import { placeOf } from './errors.js';
 import type { Config } from './model.js';
 import type { Adopt, Router } from './router.js';
 

@@ -7,8 +7,10 @@ import { Mapping } from '../contract/plan.js';
 import { contains, formatAddress, formatPrefix, isHostAddress, lengthOf, overlap } from './address.js';
 import { MAX_ADDRESSES, MAX_INTERFACES, MAX_LIMITED } from './defaults.js';
 import { natName } from './forward.js';
+import type { KeyKind, KeyLook } from './key-file.js';
+import { checkLinks, sitePrefixes } from './link-kinds.js';
 import { formatListen, listensOn } from './listen.js';
-import type { Config, ForwardConfig, LanConfig, NatConfig, UplinkConfig } from './model.js';
+import type { Config, ForwardConfig, LanConfig, LinkConfig, NatConfig, UplinkConfig } from './model.js';
 import { formatPorts, hasPort, intersect } from './ports.js';
 import type { Path } from './source.js';
 
@@ -24,14 +26,18 @@ export interface Parts {
   readonly lans: readonly Item<LanConfig>[];
   readonly forwards: readonly Item<ForwardConfig>[];
   readonly nat: readonly Item<NatConfig>[];
+  readonly links: readonly Item<LinkConfig>[];
 }
 
 export interface Report {
   /** Whether a top-level key is there. */
   written(key: string): boolean;
-  /** No uplink (LAN) was left out of the parts because of an error of its own. */
+  /** No uplink (LAN, link) was left out of the parts because of an error of its own. */
   readonly uplinksWhole: boolean;
   readonly lansWhole: boolean;
+  readonly linksWhole: boolean;
+  /** Null: key files are not looked at. */
+  readonly lookAtKey: ((file: string, kind: KeyKind) => KeyLook) | null;
   fail(path: Path, message: string): void;
   failKey(path: Path, message: string): void;
 }
@@ -48,22 +54,27 @@ export function crossCheck(config: Config, parts: Parts, report: Report): void {
   checkForwardLimits(parts.forwards, report);
   checkBlocks(config, parts, report);
   checkNat(config, parts, report);
+  checkLinks(config, parts, report);
   const rules = parts.forwards.length + parts.nat.length;
   if (rules > MAX_WRITTEN_RULES)
     report.fail([], `has ${rules} forwards and nat rules; at most ${MAX_WRITTEN_RULES} have room`);
 }
 
-function checkUplinks({ uplinks }: Parts, report: Report): void {
+function checkUplinks({ uplinks, forwards }: Parts, report: Report): void {
   if (report.written('uplink') && report.written('uplinks')) {
     report.failKey(
       ['uplink'],
       '`uplink` and `uplinks` are both there; `uplink: X` is short for `uplinks: [X]`, keep one',
     );
   } else if (!report.written('uplink') && !report.written('uplinks')) {
-    report.fail(
-      [],
-      '`uplink` is missing; name the interface to the internet, like `uplink: { interface: eth0, address: auto }`',
-    );
+    // A router of site links alone needs none; what needs a public address says so itself.
+    if (!report.written('links'))
+      report.fail(
+        [],
+        '`uplink` is missing; name the interface to the internet, like `uplink: { interface: eth0, address: auto }`',
+      );
+    else if (forwards.length > 0)
+      report.fail(forwards[0]!.path, 'needs a public address, and there is no `uplink` that has one');
   } else if (uplinks.length === 0 && report.uplinksWhole) {
     report.fail(['uplinks'], 'is an empty list; it must have at least one uplink');
   }
@@ -89,10 +100,11 @@ function checkUplinks({ uplinks }: Parts, report: Report): void {
 
 function checkLans({ uplinks }: Config, { lans }: Parts, report: Report): void {
   if (!report.written('lans')) {
-    report.fail(
-      [],
-      '`lans` is missing; name the inside networks, like `lans: [{ interface: vmbr1, subnet: 192.168.7.0/24 }]`',
-    );
+    if (!report.written('links'))
+      report.fail(
+        [],
+        '`lans` is missing; name the inside networks, like `lans: [{ interface: vmbr1, subnet: 192.168.7.0/24 }]`',
+      );
   } else if (lans.length === 0 && report.lansWhole)
     report.fail(['lans'], 'is an empty list; it must have at least one LAN');
 
@@ -184,6 +196,8 @@ function checkForwards(config: Config, { forwards }: Parts, report: Report): voi
   const names = new Map<string, string>();
   const lans = config.lans.map((lan) => formatPrefix(lan.subnet)).join(', ');
   const { listen } = config.metrics;
+  const sites = sitePrefixes(config);
+  const behind = sites.length > 0 ? ' and behind no peer of a link' : '';
   for (const { path, origin, value } of forwards) {
     const other = names.get(value.name);
     // Made names are equal only where ports overlap, which is said below in better words.
@@ -198,8 +212,9 @@ function checkForwards(config: Config, { forwards }: Parts, report: Report): voi
     const lan = config.lans.find(({ subnet }) => contains(subnet, value.target));
     const target = formatAddress(value.target);
     if (lan === undefined) {
-      if (report.lansWhole && lans !== '')
-        report.fail([...path, 'to'], `target ${target} is in no LAN (there is: ${lans})`);
+      const known = lans === '' ? 'none' : lans;
+      if (report.lansWhole && report.linksWhole && !sites.some((prefix) => contains(prefix, value.target)))
+        report.fail([...path, 'to'], `target ${target} is in no LAN (there is: ${known})${behind}`);
     } else if (lengthOf(lan.subnet.mask) < 31) {
       if (value.target === lan.subnet.prefix)
         report.fail([...path, 'to'], `target ${target} is the network address of ${formatPrefix(lan.subnet)}`);
@@ -306,6 +321,7 @@ function checkForwardOverlaps(forwards: readonly Item<ForwardConfig>[], report: 
 function checkNat(config: Config, { nat }: Parts, report: Report): void {
   const names = new Map<string, string>();
   const matches = new Map<string, string>();
+  const inner = [...config.lans.map(({ subnet }) => subnet), ...sitePrefixes(config)];
   for (const { path, origin, value } of nat) {
     const named = names.get(value.name);
     const match = natName(value);
@@ -324,8 +340,8 @@ function checkNat(config: Config, { nat }: Parts, report: Report): void {
     matches.set(match, earlier ?? origin);
     if (value.address !== null) checkPublic(value.address, config, report, [...path, 'address']);
     const inside =
-      value.from.length === 0 || value.from.some((prefix) => config.lans.some((lan) => overlap(prefix, lan.subnet)));
-    if (!inside && report.lansWhole && config.lans.length > 0) {
+      value.from.length === 0 || value.from.some((prefix) => inner.some((other) => overlap(prefix, other)));
+    if (!inside && report.lansWhole && report.linksWhole && config.lans.length > 0) {
       const lans = config.lans.map((lan) => formatPrefix(lan.subnet)).join(', ');
       report.fail(
         [...path, 'from'],

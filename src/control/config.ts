@@ -12,15 +12,18 @@
 import type { z } from 'zod';
 import { Filtering, Mapping, type Timeouts } from '../contract/plan.js';
 import { TextError } from './address.js';
-import { crossCheck, type Item, type Parts } from './checks.js';
+import { crossCheck, type Item, type Parts, type Report } from './checks.js';
 import { DEFAULT_METRICS, DEFAULT_PORTS, DEFAULT_TUN, LIMITS, TIMEOUTS } from './defaults.js';
 import { sortErrors, unknownWord } from './errors.js';
 import { overlayFiles, readText, type Text } from './files.js';
 import { buildForward, natName } from './forward.js';
+import { lookAtKey } from './key-file.js';
+import { linkSchemaFor, makeLink } from './link-kinds.js';
 import { parseListen } from './listen.js';
 import type { Config, ConfigError, LanConfig, NatConfig, Result, UplinkConfig } from './model.js';
 import { parsePorts } from './ports.js';
-import { LIST_SECTIONS, type natSchema, SECTIONS, show, TOP_KEYS, type uplinkSchema } from './schema.js';
+import { LIST_SECTIONS, type natSchema, SECTIONS, TOP_KEYS, type uplinkSchema } from './schema.js';
+import { show } from './schema-parts.js';
 import { type Path, type Position, pathText, readSource, type Source } from './source.js';
 
 export interface LoadOptions {
@@ -40,11 +43,19 @@ export function loadConfig(path: string, { temporary, instead = new Map() }: Loa
     else errors.push({ file, line: 0, col: 0, path: '', message: text.unreadable });
   }
   if (errors.length > 0) return { errors };
-  return parseConfig(texts[0]!.text, path, texts.slice(1));
+  return parseConfig(texts[0]!.text, path, texts.slice(1), lookAtKey);
 }
 
-/** Judges a text and its overlays; `file` is only what errors and origins call it. Never throws. */
-export function parseConfig(text: string, file: string, overlays: readonly Text[] = []): Result {
+/**
+ * Judges a text and its overlays; `file` is only what errors and origins call it. Never throws. `lookAtKey`: key files that the
+ * config names are judged too.
+ */
+export function parseConfig(
+  text: string,
+  file: string,
+  overlays: readonly Text[] = [],
+  lookAtKey: Report['lookAtKey'] = null,
+): Result {
   const reader = new Reader([{ file, text }, ...overlays]);
   const { errors } = reader;
   if (errors.length > 0) return { errors: sortErrors(errors, reader.files) };
@@ -58,12 +69,15 @@ export function parseConfig(text: string, file: string, overlays: readonly Text[
     lans: reader.build(reader.items(sections, 'lans'), (lan, origin): LanConfig => ({ ...lan, origin })),
     forwards: reader.build(reader.items(sections, 'forwards'), buildForward),
     nat: reader.build(reader.items(sections, 'nat'), makeNat),
+    links: reader.build(reader.items(sections, 'links'), makeLink),
   };
   const config = makeConfig(reader, sections, parts);
   crossCheck(config, parts, {
     written: (key) => Object.hasOwn(sections, key),
     uplinksWhole: reader.isWhole('uplink') && reader.isWhole('uplinks'),
     lansWhole: reader.isWhole('lans'),
+    linksWhole: reader.isWhole('links'),
+    lookAtKey,
     fail: (path, message) => reader.fail(path, message),
     failKey: (path, message) => reader.failKey(path, message),
   });
@@ -118,7 +132,10 @@ class Reader {
     const [main, ...overlays] = this.#files;
     const root = main!.source.value;
     if (root === null || root === undefined) {
-      this.fail([], 'is empty; it needs at least `uplink` and `lans` (`tungate init` writes a config to start from)');
+      this.fail(
+        [],
+        'is empty; it needs `uplink` and `lans`, or `links` (`tungate init` writes a config to start from)',
+      );
       return undefined;
     }
     if (!isMap(root)) {
@@ -227,7 +244,8 @@ class Reader {
     }
     return list.flatMap((item: unknown, index) => {
       const path = [key, index];
-      const value = this.#judge(LIST_SECTIONS[key], path, item ?? null);
+      const schema = key === 'links' ? linkSchemaFor(item) : LIST_SECTIONS[key];
+      const value = this.#judge(schema, path, item ?? null);
       return value === undefined ? [] : [{ path, origin: this.origin(path), value: value as ListItem<K> }];
     });
   }
@@ -259,6 +277,7 @@ function makeConfig(reader: Reader, sections: Sections, parts: Parts): Config {
     lans: parts.lans.map((item) => item.value),
     forwards: parts.forwards.map((item) => item.value),
     nat: parts.nat.map((item) => item.value),
+    links: parts.links.map((item) => item.value),
     limits: {
       flows: limits?.flows ?? LIMITS.flows.preset,
       perHost: limits?.per_host ?? LIMITS.per_host.preset,

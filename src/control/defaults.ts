@@ -20,6 +20,7 @@ export const DEFAULT_PER_HOST_FLOWS = 131_072;
 export { BITMAP_ADDRESSES as MAX_ADDRESSES, MAX_FLOWS, MAX_LIMITED, MIN_FLOWS } from '../contract/table-layout.js';
 /** A flow row has 8 bits for its out interface, 0 is the host itself. */
 export const MAX_INTERFACES = 255;
+export { MAX_LINKS } from '../contract/links.js';
 export const MAX_WORKERS = 64;
 /** Thirty days. Longer than that nobody comes back to an idle flow. */
 const MAX_SECONDS = 2_592_000;
@@ -156,3 +157,6 @@ export const FORWARD_LIMITS = {
     text: 'New flows a second that the forward may make.',
   },
 } as const satisfies Record<string, Bound>;
+
+/** Of a site link: inner MTU. No host of the far side can do with less than 576 (RFC 791). */
+export const LINK_MTU = { min: 576, max: 9000 } as const;

@@ -10,6 +10,7 @@
 import { isMap, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
 import { formatAddress, formatPrefix, lengthOf } from './address.js';
 import type { LoadOptions } from './config.js';
+import { placeOf } from './errors.js';
 import { ownOverlay, readText, replaceFile } from './files.js';
 import type { BlockConfig, Config } from './model.js';
 import { printBlock } from './print.js';
@@ -43,12 +44,6 @@ export class Overlay {
   get options(): LoadOptions {
     return { temporary: this.temporary };
   }
-}
-
-/** `file:line:col` taken apart. */
-export function placeOf(origin: string): { readonly file: string; readonly line: number; readonly col: number } {
-  const match = /^(.*):(\d+):(\d+)$/s.exec(origin)!;
-  return { file: match[1]!, line: Number(match[2]), col: Number(match[3]) };
 }
 
 /** The overlay with one more item at the end of a list. */

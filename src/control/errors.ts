@@ -7,6 +7,12 @@ export function formatError(error: ConfigError): string {
   return error.path === '' ? `${place}: ${error.message}` : `${place}: ${error.path}: ${error.message}`;
 }
 
+/** `file:line:col` taken apart. */
+export function placeOf(origin: string): { readonly file: string; readonly line: number; readonly col: number } {
+  const match = /^(.*):(\d+):(\d+)$/s.exec(origin)!;
+  return { file: match[1]!, line: Number(match[2]), col: Number(match[3]) };
+}
+
 /** One line each, in the order of the file. */
 export function formatErrors(errors: readonly ConfigError[]): string {
   return errors.map(formatError).join('\n');

@@ -7,7 +7,7 @@ import type { World, WorldAddress, WorldInterface } from '../contract/world.js';
 import { formatAddress, formatPrefix, isPrivate, lengthOf, overlap, parsePrefix } from './address.js';
 import { prefixOf } from './addresses.js';
 import { DEFAULT_METRICS, DEFAULT_PORTS, DEFAULT_TUN, LIMITS, TIMEOUTS } from './defaults.js';
-import { isInterfaceName } from './schema.js';
+import { isInterfaceName } from './schema-parts.js';
 
 interface Candidate {
   readonly device: WorldInterface;

@@ -80,6 +80,64 @@ export interface BlockConfig extends Prefix {
   readonly origin: string;
 }
 
+/** A site link, of one kind or another (link-kinds.ts). */
+export type LinkConfig = WireguardLinkConfig;
+
+export interface WireguardLinkConfig {
+  readonly kind: 'wireguard';
+  /** Unique among all links, and no interface's. */
+  readonly name: string;
+  readonly description: string;
+  /** Absolute. What is in it is not part of the config. */
+  readonly privateKeyFile: string;
+  /** UDP port, 0 = any. */
+  readonly listen: number;
+  /** Of inner packets; 0 = auto. */
+  readonly mtu: number;
+  /** SO_MARK of outer datagrams, 0 = none. */
+  readonly mark: number;
+  /** The router's own address in the link, or null. */
+  readonly address: { readonly address: number; readonly mask: number } | null;
+  readonly peers: readonly PeerConfig[];
+  /** The first that fits the sender decides; none: nothing. */
+  readonly policy: readonly LinkPolicy[];
+  readonly origin: string;
+}
+
+export interface PeerConfig {
+  readonly name: string;
+  /** Base64. */
+  readonly publicKey: string;
+  /** Absolute, or '' = none. */
+  readonly presharedKeyFile: string;
+  readonly endpoint: EndpointConfig | null;
+  readonly allowedIps: readonly Prefix[];
+  /** Seconds, 0 = off. */
+  readonly keepalive: number;
+  /** The peer sees our `inside` as `outside`. */
+  readonly maps: readonly { readonly inside: Prefix; readonly outside: Prefix }[];
+}
+
+export interface EndpointConfig {
+  /** Address, or a name that is resolved. IPv6 without its brackets. */
+  readonly host: string;
+  readonly port: number;
+}
+
+export const LAN_ACCESS = ['allow', 'out', 'deny'] as const;
+
+export interface LinkPolicy {
+  /** Senders on the far side: names of peers and prefixes; both empty = everybody there. */
+  readonly peers: readonly string[];
+  readonly from: readonly Prefix[];
+  /** allow: both ways; out: only LAN hosts begin. */
+  readonly lan: (typeof LAN_ACCESS)[number];
+  readonly internet: boolean;
+  readonly host: boolean;
+  /** Names of links. */
+  readonly links: readonly string[];
+}
+
 export const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
 export const LOG_FORMATS = ['auto', 'text', 'json'] as const;
 export const TRANSLATION_LOGS = ['off', 'blocks', 'mappings', 'flows'] as const;
@@ -93,6 +151,7 @@ export interface Config {
   readonly lans: readonly LanConfig[];
   readonly forwards: readonly ForwardConfig[];
   readonly nat: readonly NatConfig[];
+  readonly links: readonly LinkConfig[];
   readonly limits: {
     readonly flows: number;
     /** Of one inside host: mappings a protocol, flows, new mappings a second; 0 = no limit. */

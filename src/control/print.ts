@@ -3,6 +3,7 @@ import { stringify } from 'yaml';
 import { Filtering, Mapping } from '../contract/plan.js';
 import { formatAddress, formatPrefix } from './address.js';
 import { formatTarget } from './forward-text.js';
+import { printLink } from './link-print.js';
 import { formatListen } from './listen.js';
 import type { BlockConfig, Config, ForwardConfig, NatConfig } from './model.js';
 import { formatPorts } from './ports.js';
@@ -19,14 +20,17 @@ export function printConfig(config: Config): string {
     address: uplink.addresses.map((address) => (address === 'auto' ? address : formatAddress(address))),
     ports: formatPorts(uplink.pool),
   }));
+  const lans = config.lans.map((lan) => ({ interface: lan.interface, subnet: formatPrefix(lan.subnet) }));
   const { timeouts } = config;
   return stringify(
     {
-      uplinks,
-      lans: config.lans.map((lan) => ({ interface: lan.interface, subnet: formatPrefix(lan.subnet) })),
+      // A router of site links alone has none of them; empty lists are errors.
+      ...(uplinks.length > 0 && { uplinks }),
+      ...(lans.length > 0 && { lans }),
       forwards: config.forwards.map(printForward),
       nat: config.nat.map(printNat),
       block: config.block.map(printBlock),
+      ...(config.links.length > 0 && { links: config.links.map(printLink) }),
       limits: {
         flows: config.limits.flows,
         per_host: config.limits.perHost,

@@ -7,7 +7,7 @@
  */
 import { z } from 'zod';
 import { HELPERS } from '../contract/plan.js';
-import { parseAddress, parsePrefix, TextError } from './address.js';
+import { parseAddress, TextError } from './address.js';
 import {
   type Bound,
   DEFAULT_METRICS,
@@ -19,117 +19,27 @@ import {
   MAX_WORKERS,
   TIMEOUTS,
 } from './defaults.js';
-import { unknownWord } from './errors.js';
 import { parseForwardText, parseTarget } from './forward-text.js';
+import { linkSchema } from './link-kinds.js';
 import { parseListen } from './listen.js';
 import { LOG_FORMATS, LOG_LEVELS, TRANSLATION_LOGS } from './model.js';
-import { parsePorts } from './ports.js';
-
-/** Said of a value that is not there or of the wrong kind. */
-function must(what: string) {
-  return (issue: { readonly input?: unknown; readonly code?: string }) =>
-    issue.input === undefined ? `is missing; it must be ${what}` : `must be ${what}, not ${show(issue.input)}`;
-}
-
-/** A value as it may stand in an error message: short, on one line. */
-export function show(value: unknown): string {
-  if (value === null) return 'empty';
-  if (Array.isArray(value)) return 'a list';
-  if (typeof value === 'object') return 'a map';
-  const text = String(typeof value === 'string' ? JSON.stringify(value) : value);
-  return text.length > 60 ? `${text.slice(0, 57)}…` : text;
-}
-
-/** A text with a grammar of its own; `parse` throws TextError. */
-function text<T>(what: string, parse: (text: string) => T) {
-  return z.string({ error: must(what) }).transform((value, context): T => {
-    try {
-      return parse(value);
-    } catch (error) {
-      if (!(error instanceof TextError)) throw error;
-      context.addIssue({ code: 'custom', message: error.message });
-      return z.NEVER;
-    }
-  });
-}
-
-/** One value, or a list of at least one. */
-function oneOrList<T extends z.ZodType>(what: string, item: T) {
-  return z
-    .union([item, z.array(item, { error: must(what) }).min(1, { error: `is an empty list; it must be ${what}` })], {
-      error: must(what),
-    })
-    .transform((value) => (Array.isArray(value) ? value : [value]) as z.output<T>[]);
-}
-
-function word<const T extends readonly [string, ...string[]]>(kind: string, words: T) {
-  return z.enum(words, {
-    error: ({ input }) =>
-      typeof input === 'string' ? unknownWord(kind, input, words) : must(`one of ${words.join(', ')}`)({ input }),
-  });
-}
-
-function map<T extends z.ZodRawShape>(what: string, shape: T) {
-  const keys = Object.keys(shape);
-  return z.strictObject(shape, {
-    // One issue for several keys; config.ts says it once for each, at its place.
-    error: ({ code, input }) => (code === 'unrecognized_keys' ? keys.join(' ') : must(what)({ input })),
-  });
-}
-
-function ranged(min: number, max: number, what: string) {
-  return z
-    .int({ error: must(what) })
-    .min(min, { error: must(what) })
-    .max(max, { error: must(what) });
-}
-
-function bounded({ preset, min, max, why, text: description }: Bound, unit: string) {
-  const range = `a whole number${unit} from ${min} to ${max} (${why})`;
-  return ranged(min, max, range).optional().meta({ description, default: preset });
-}
-
-const flag = (preset: boolean, description: string) =>
-  z
-    .boolean({ error: must('true or false') })
-    .optional()
-    .meta({ description, default: preset });
-
-/** The kernel's own rule (dev_valid_name). */
-export function isInterfaceName(name: string): boolean {
-  return name !== '' && name !== '.' && name !== '..' && Buffer.byteLength(name) <= 15 && !/[/:\s\0]/.test(name);
-}
-
-const interfaceName = text('the name of a network interface', (value) => {
-  if (isInterfaceName(value)) return value;
-  throw new TextError(`${show(value)} cannot be an interface name; it has 1 to 15 bytes without space, "/" or ":"`);
-}).meta({ description: 'Name of a network interface of this host.', maxLength: 15 });
-
-const ruleName = text('a name', (value) => {
-  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/.test(value) || value === 'default') {
-    throw new TextError(
-      `${show(value)} cannot be a name; use 1 to 63 letters, digits, ".", "_" and "-", a letter or digit first, and not "default"`,
-    );
-  }
-  return value;
-}).meta({ description: 'Name in metrics, `tungate rules` and errors. It keeps the counters together over reloads.' });
-
-const address = text('an IPv4 address like 192.0.2.10', parseAddress);
-const prefix = text('an IPv4 prefix like 192.0.2.0/24', parsePrefix);
-const prefixes = oneOrList('an IPv4 prefix like 192.0.2.0/24, or a list of them', prefix);
-
-const PORTS = 'a port from 1 to 65535, or text like "10000-10999,~10500"';
-const ports = z.union([ranged(1, 65_535, PORTS), z.string({ error: must(PORTS) })], { error: must(PORTS) }).pipe(
-  z.transform((value: number | string, context) => {
-    try {
-      return parsePorts(String(value));
-    } catch (error) {
-      if (!(error instanceof TextError)) throw error;
-      context.issues.push({ code: 'custom', message: error.message, input: value });
-      return z.NEVER;
-    }
-  }),
-);
+import {
+  address,
+  bounded,
+  flag,
+  interfaceName,
+  map,
+  must,
+  oneOrList,
+  ports,
+  prefix,
+  prefixes,
+  ranged,
+  ruleName,
+  show,
+  text,
+  word,
+} from './schema-parts.js';
 
 const autoOrAddress = text('auto or an IPv4 address', (value) =>
   value === 'auto' ? ('auto' as const) : parseAddress(value),
@@ -255,6 +165,7 @@ export const LIST_SECTIONS = {
   forwards: forwardSchema,
   nat: natSchema,
   block: blockSchema,
+  links: linkSchema,
 } as const;
 
 /** All other sections, judged as a whole. */
@@ -311,6 +222,7 @@ export const TOP_KEYS: readonly string[] = [
   'forwards',
   'nat',
   'block',
+  'links',
   'limits',
   'timeouts',
   'metrics',
@@ -331,10 +243,11 @@ export function jsonSchema(): object {
   const file = z.strictObject({
     uplink: SECTIONS.uplink.optional(),
     uplinks: list(uplinkSchema, 'Several uplinks; instead of `uplink`.').min(1).optional(),
-    lans: list(lanSchema, 'Inside networks.').min(1),
+    lans: list(lanSchema, 'Inside networks.').min(1).optional(),
     forwards: list(forwardSchema, 'Public ports that reach inside hosts.').optional(),
     nat: list(natSchema, 'Rules for outbound flows; the first match wins.').optional(),
     block: list(blockSchema, 'Addresses that nothing is exchanged with.').optional(),
+    links: list(linkSchema, 'Site links.').optional(),
     limits: SECTIONS.limits.optional(),
     timeouts: SECTIONS.timeouts.optional(),
     metrics: SECTIONS.metrics.optional(),
@@ -362,6 +275,7 @@ export function jsonSchema(): object {
     $id: 'tungate.schema.json',
     title: 'tungate config',
     ...schema,
-    oneOf: [{ required: ['uplink'] }, { required: ['uplinks'] }],
+    not: { required: ['uplink', 'uplinks'] },
+    anyOf: [{ required: ['uplink', 'lans'] }, { required: ['uplinks', 'lans'] }, { required: ['links'] }],
   };
 }

@@ -197,7 +197,7 @@ const BAD: readonly [string, string[], string[]][] = [
     'an unknown key finds its neighbour',
     ['forwads: []'],
     [
-      't.yaml:3:1: forwads: unknown key "forwads"; did you mean "forwards"? (allowed: uplink, uplinks, lans, forwards, nat, block, limits, ' +
+      't.yaml:3:1: forwads: unknown key "forwads"; did you mean "forwards"? (allowed: uplink, uplinks, lans, forwards, nat, block, links, limits, ' +
         'timeouts, metrics, tun, workers, log, inbound_refresh, reject_unsolicited, parity, port_blocks, watch, helpers)',
     ],
   ],
@@ -448,7 +448,7 @@ test('an error in a LAN does not make its forwards wrong too, and all errors com
 
 test('text that is no YAML, no map or nothing at all', () => {
   assert.deepEqual(errorsOf(''), [
-    't.yaml:1:1: is empty; it needs at least `uplink` and `lans` (`tungate init` writes a config to start from)',
+    't.yaml:1:1: is empty; it needs `uplink` and `lans`, or `links` (`tungate init` writes a config to start from)',
   ]);
   assert.deepEqual(errorsOf('hello'), ['t.yaml:1:1: must be a map with keys like `uplink` and `lans`, not "hello"']);
   assert.deepEqual(errorsOf('lans: [', ''), [

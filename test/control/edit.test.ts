@@ -93,8 +93,8 @@ describe('conf.d', () => {
     assert.deepEqual(errors(), [
       'conf.d/10-a.yaml:4:5: forwards[1].to: target 10.0.0.1 is in no LAN (there is: 172.22.161.0/24)',
       'conf.d/20-b.yaml:1:14: forwards[0].prts: unknown key "prts"; did you mean "ports"? (allowed: name, description, ports, to, proto, from, address, max_flows, max_rate)',
-      'conf.d/20-b.yaml:2:1: limits: `limits` belongs into tungate.yaml; a file beside it adds to the lists uplinks, lans, forwards, nat, block',
-      'conf.d/20-b.yaml:3:1: forwads: unknown key "forwads"; did you mean "forwards"? (allowed: uplinks, lans, forwards, nat, block)',
+      'conf.d/20-b.yaml:2:1: limits: `limits` belongs into tungate.yaml; a file beside it adds to the lists uplinks, lans, forwards, nat, block, links',
+      'conf.d/20-b.yaml:3:1: forwads: unknown key "forwads"; did you mean "forwards"? (allowed: uplinks, lans, forwards, nat, block, links)',
       'conf.d/20-b.yaml:4:6: nat: must be a list, not 7',
     ]);
   });
