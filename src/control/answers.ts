@@ -1,6 +1,7 @@
 /** What the API answers about rules, ports and packets, made when somebody asks. Pure: nothing here is kept. */
 import type { PoolStatus, RuleRow, Status } from '../contract/api.js';
 import { Counter, RuleCounter, ruleBase } from '../contract/counters.js';
+import type { Link } from '../contract/links.js';
 import type { Plan } from '../contract/plan.js';
 import { VERDICTS } from '../contract/verdict.js';
 import { formatAddress, formatPrefix } from './address.js';
@@ -149,6 +150,7 @@ export function planDifference(before: Plan, after: Plan): string {
   }
   named('forwards', before.forwards, after.forwards);
   named('nat rules', before.nat, after.nat);
+  parts.push(...linkDifference(before.links, after.links));
   if (text(before.routes) !== text(after.routes))
     parts.push(
       before.routes.length === after.routes.length
@@ -167,6 +169,33 @@ export function planDifference(before: Plan, after: Plan): string {
   if (unblocked.length > 0) parts.push(`no longer blocked: ${few(unblocked)}`);
   for (const [name, keys] of SETTINGS) if (keys.some((key) => text(before[key]) !== text(after[key]))) parts.push(name);
   return parts.join('; ');
+}
+
+/** `links changed: hq (peers added: laptop)`. Numbers of interfaces and the pool follow from the rest. */
+function linkDifference(before: readonly Link[], after: readonly Link[]): string[] {
+  const parts: string[] = [];
+  const missing = (from: readonly { name: string }[], where: readonly { name: string }[]) =>
+    from.filter(({ name }) => !where.some((item) => item.name === name)).map(({ name }) => name);
+  const [added, gone] = [missing(after, before), missing(before, after)];
+  if (added.length > 0) parts.push(`links added: ${few(added)}`);
+  if (gone.length > 0) parts.push(`links removed: ${few(gone)}`);
+  for (const link of after) {
+    const old = before.find(({ name }) => name === link.name);
+    if (old === undefined) continue;
+    const what: string[] = [];
+    const [more, less] = [missing(link.peers, old.peers), missing(old.peers, link.peers)];
+    if (more.length > 0) what.push(`peers added: ${few(more)}`);
+    if (less.length > 0) what.push(`peers removed: ${few(less)}`);
+    const changed = link.peers.filter((peer) => {
+      const twin = old.peers.find(({ name }) => name === peer.name);
+      return twin !== undefined && text(twin) !== text(peer);
+    });
+    if (changed.length > 0) what.push(`peers changed: ${few(changed.map(({ name }) => name))}`);
+    const rest = ({ out: _, pool: __, peers: ___, ...others }: Link) => text(others);
+    if (rest(old) !== rest(link)) what.push('settings');
+    if (what.length > 0) parts.push(`link ${link.name}: ${what.join(', ')}`);
+  }
+  return parts;
 }
 
 const text = (value: unknown) => JSON.stringify(value, (key, inner: unknown) => (key === 'origin' ? undefined : inner));

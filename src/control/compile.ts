@@ -11,6 +11,8 @@
  * Nothing that is missing on the host stops a compile: it becomes a line in `problems`, and everything else works. A LAN that
  * the kernel does not reach by its interface has out index 0, so that nothing for it ever follows the default route.
  */
+
+import type { Link } from '../contract/links.js';
 import {
   Filtering,
   type Forward,
@@ -29,18 +31,31 @@ import type { Claim, Steering } from '../contract/steering.js';
 import type { World, WorldInterface } from '../contract/world.js';
 import { contains, formatAddress, formatPrefix, maskOf, overlap } from './address.js';
 import { type FoundAddress, findAddresses, prefixOf } from './addresses.js';
+import {
+  type CompiledLinks,
+  compileLinks,
+  type LinksNow,
+  linkMtu,
+  linkPorts,
+  linksOnTheWire,
+  NO_LINKS_NOW,
+  siteOf,
+  wireguardLinks,
+} from './compile-links.js';
 import type { Compiled, Previous } from './compiled.js';
 import type { Config, ForwardConfig, NatConfig } from './model.js';
 import { assignInterfaces, assignRules, rememberRules } from './names.js';
 import { claimedPorts, fillOwners } from './owners.js';
 import { union } from './ports.js';
-import { foreignPrefixes, lookupRoute, mirrorRoutes } from './routes.js';
+import { foreignPrefixes, lookupRoute, matchedLength, mirrorRoutes } from './routes.js';
 
 /** Nothing is sent by an interface that is away. */
 const DORMANT = 0;
 const HOST_MTU = 65_535;
 
-export function compile(config: Config, world: World, previous?: Previous): Compiled {
+/** `now`: what is known of links at run time. */
+export function compile(config: Config, whole: World, previous?: Previous, now: LinksNow = NO_LINKS_NOW): Compiled {
+  const world = withoutOurRoutes(whole, config.tun.name);
   const problems: string[] = [];
   const before = previous?.memory ?? { generation: 0, rules: {}, interfaces: [], shared: [] };
   const found = findAddresses(config, world, before.shared, problems);
@@ -48,7 +63,10 @@ export function compile(config: Config, world: World, previous?: Previous): Comp
   const routes = mirrorRoutes(world.routes, outOf);
   const lans = findLans(config, world, names, routes, problems);
   const ids = assignRules(before.rules, [...config.forwards.map(forwardKey), ...config.nat.map(natKey), DEFAULT_RULE]);
-  const forwards = config.forwards.map((forward) => makeForward(forward, ids, lans, routes, found, problems));
+  const sites = compileLinks(config, world, now, (name) => names.indexOf(name), problems);
+  const { links } = sites;
+  const forwards = config.forwards.map((forward) => makeForward(forward, ids, lans, routes, links, found, problems));
+  const ownPorts = linkPorts(config);
   const addresses = found.map((address, index) =>
     fillOwners(
       address,
@@ -58,6 +76,7 @@ export function compile(config: Config, world: World, previous?: Previous): Comp
       ),
       config.metrics.listen,
       problems,
+      ownPorts,
     ),
   );
   const own = ownAddresses(world, config.tun.name);
@@ -78,8 +97,8 @@ export function compile(config: Config, world: World, previous?: Previous): Comp
     forwards,
     nat: [...config.nat.map((rule) => natRule(rule, ids, found, problems)), defaultRule(ids)],
     routes,
-    links: [],
-    hostAddresses: sorted([...own, ...found.map((address) => address.address)]),
+    links,
+    hostAddresses: sorted([...own, ...found.map((address) => address.address), ...sites.addresses]),
     blocked: config.block.map(({ prefix, mask }) => ({ prefix, mask })),
     timeouts: config.timeouts,
     perHost: config.limits.perHost,
@@ -93,15 +112,19 @@ export function compile(config: Config, world: World, previous?: Previous): Comp
     helpers: config.helpers,
   };
   checkDefaultRoute(plan, problems);
-  const steering = makeSteering(config, world, addresses, own, outOf);
+  const steering = makeSteering(config, world, addresses, own, outOf, sites);
   const ours = steering.claims.filter((claim) => claim.shared);
   return {
     plan,
     steering,
     problems,
-    fatal: overlapsWithOutside(config, world),
-    reservedPorts: union(...ours.flatMap((claim) => [claim.tcp, claim.udp])),
-    tunAddresses: found.filter((address) => !address.shared).map((address) => address.address),
+    fatal: [...overlapsWithOutside(config, world), ...linksOnTheWire(config, world)],
+    reservedPorts: union(...ours.flatMap((claim) => [claim.tcp, claim.udp]), ownPorts),
+    tunAddresses: [
+      ...found.filter((address) => !address.shared).map((address) => address.address),
+      ...sites.addresses.filter((address) => !own.has(address)),
+    ],
+    tunRoutes: sites.routes,
     memory: {
       generation,
       rules: rememberRules(before.rules, ids),
@@ -113,6 +136,12 @@ export function compile(config: Config, world: World, previous?: Previous): Comp
 
 type OutOf = (interfaceIndex: number) => number;
 
+/** What the kernel routes to the TUN is there because the plan wants it so; mirrored, it would be somebody else's. */
+function withoutOurRoutes(world: World, tunName: string): World {
+  const tun = deviceOf(world, tunName)?.index;
+  return { ...world, routes: world.routes.filter((route) => route.interface !== tun || route.type !== 'unicast') };
+}
+
 /** Out indexes by name, and by the kernel's interface index where the interface is there. */
 function findInterfaces(
   config: Config,
@@ -120,10 +149,11 @@ function findInterfaces(
   before: readonly string[],
   problems: string[],
 ): { names: string[]; interfaces: OutInterface[]; outOf: OutOf } {
-  const names = assignInterfaces(
-    before,
-    [...config.uplinks, ...config.lans].map((item) => item.interface),
-  );
+  const linkNames = wireguardLinks(config).map(({ name }) => name);
+  const names = assignInterfaces(before, [
+    ...[...config.uplinks, ...config.lans].map((item) => item.interface),
+    ...linkNames,
+  ]);
   const outs = new Map<number, number>();
   const interfaces = names.map((name, out) => {
     const uplink = config.uplinks.findIndex((item) => item.interface === name);
@@ -137,6 +167,8 @@ function findInterfaces(
       else if (!device.up) problems.push(`${role} ${name} is down; \`ip link set ${name} up\` brings it up`);
       if (device !== undefined) outs.set(device.index, out);
     }
+    if (uplink < 0 && lan < 0 && linkNames.includes(name))
+      return { name, mtu: linkMtu(config, world, name), uplink, lan };
     return { name, mtu: out === 0 ? HOST_MTU : device?.up ? device.mtu : DORMANT, uplink, lan };
   });
   return { names, interfaces, outOf: (index) => outs.get(index) ?? 0 };
@@ -177,10 +209,13 @@ function makeForward(
   ids: ReadonlyMap<string, number>,
   lans: readonly Lan[],
   routes: readonly Route[],
+  links: readonly Link[],
   found: readonly FoundAddress[],
   problems: string[],
 ): Forward {
   const lan = lans.find(({ subnet }) => contains(subnet, forward.target));
+  const site = siteOf(links, forward.target);
+  const behind = lan === undefined && site.length >= matchedLength(routes, forward.target);
   const reached = lan !== undefined && lan.out !== 0 && lookupRoute(routes, forward.target) === lan.out;
   // A whole LAN that is not reached has been said already, once.
   if (!reached && lan !== undefined && lan.out !== 0) {
@@ -197,7 +232,7 @@ function makeForward(
     target: forward.target,
     offset: forward.offset,
     single: forward.single,
-    out: reached ? lan.out : 0,
+    out: reached ? lan.out : behind ? site.out : 0,
     from: forward.from,
     maxFlows: forward.maxFlows,
     maxRate: forward.maxRate,
@@ -211,6 +246,7 @@ function makeSteering(
   addresses: readonly PublicAddress[],
   own: ReadonlySet<number>,
   outOf: OutOf,
+  sites: CompiledLinks,
 ): Omit<Steering, 'tun'> {
   const present = (name: string) => {
     const device = deviceOf(world, name);
@@ -235,8 +271,8 @@ function makeSteering(
     }),
     lanSubnets: config.lans.map((lan) => lan.subnet),
     untranslated: untranslatedSources(config),
-    hostAddresses: sorted([...own].filter((address) => !taken.has(address))),
-    sites: [],
+    hostAddresses: sorted([...[...own].filter((address) => !taken.has(address)), ...sites.addresses]),
+    sites: sites.sites,
     foreign: foreignPrefixes(
       world.routes,
       outOf,
@@ -362,6 +398,7 @@ function overlapsWithOutside(config: Config, world: World): string[] {
 }
 
 function checkDefaultRoute(plan: Plan, problems: string[]): void {
+  if (plan.uplinks.length === 0) return;
   const route = plan.routes.find(({ mask }) => mask === maskOf(0));
   const uplinks = plan.uplinks.map((uplink) => uplink.interface).join(', ');
   if (route === undefined)

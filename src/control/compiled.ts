@@ -1,6 +1,8 @@
 /** What `compile(config, world, previous)` gives back: all that the daemon needs to bring one config to one host. */
+
 import type { Plan } from '../contract/plan.js';
 import type { PortInterval, Steering } from '../contract/steering.js';
+import type { TunRoute } from './compile-links.js';
 
 /**
  * What one compile hands to the next, so that numbers which live flows carry keep their meaning. Plain JSON: kept beside
@@ -26,8 +28,10 @@ export interface Compiled {
   readonly fatal: readonly string[];
   /** For net.ipv4.ip_local_reserved_ports. */
   readonly reservedPorts: readonly PortInterval[];
-  /** Public addresses that are not the host's own: each goes as /32 on the TUN, so that the kernel answers ARP for it. */
+  /** Public addresses that are not the host's own, and those of site links: each goes as /32 on the TUN, so that the kernel answers ARP for it. */
   readonly tunAddresses: readonly number[];
+  /** Networks behind site links, which the host itself reaches by the TUN. */
+  readonly tunRoutes: readonly TunRoute[];
   readonly memory: Memory;
 }
 

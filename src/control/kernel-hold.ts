@@ -17,6 +17,7 @@ import {
   reservePorts,
   type SteeringWatch,
   setTunAddresses,
+  setTunRoutes,
   setupTun,
   type Tun,
   verifySteering,
@@ -31,7 +32,7 @@ import { formatAddress } from './dotted.js';
 import type { Log } from './early-log.js';
 
 /** What is wanted of the kernel: a part of what compile gives back. */
-export type Wanted = Pick<Compiled, 'steering' | 'reservedPorts' | 'tunAddresses'>;
+export type Wanted = Pick<Compiled, 'steering' | 'reservedPorts' | 'tunAddresses' | 'tunRoutes'>;
 
 export interface Bells {
   worldChanged(world: World): void;
@@ -40,6 +41,8 @@ export interface Bells {
 }
 
 export class KernelHold {
+  /** What of the last `steer` the kernel refused, in words. */
+  problems: readonly string[] = [];
   #tun: Tun | null = null;
   #steering: Steering | null = null;
   #worldWatch: WorldWatch | null = null;
@@ -86,12 +89,13 @@ export class KernelHold {
     reservePorts(reservedPorts, this.#journal);
   }
 
-  /** Last of what is wanted, after the engine knows: filters, swapped in place, and then what ARP is answered for. */
-  steer({ steering, tunAddresses }: Wanted, always = false): void {
+  /** Last of what is wanted, after the engine knows: filters, swapped in place, then what ARP is answered for, then the host's own way to the links. */
+  steer({ steering, tunAddresses, tunRoutes }: Wanted, always = false): void {
     const next = { ...steering, tun: this.#tun!.index };
     // Two equal values mean that nothing has to be changed.
     if (always || !isDeepStrictEqual(next, this.#steering)) this.#apply(next);
     setTunAddresses(this.#nl, this.#tun!, tunAddresses, this.#journal);
+    this.problems = setTunRoutes(this.#nl, this.#tun!, tunRoutes, this.#journal);
   }
 
   #apply(steering: Steering): void {
@@ -134,6 +138,7 @@ export class KernelHold {
 
   /** Nothing is handed to the engine any more. Each step by itself: what fails here is tried once more by `undo`. */
   release(): void {
+    this.#attempt(() => this.#tun && setTunRoutes(this.#nl, this.#tun, [], this.#journal));
     this.#attempt(() => this.#tun && setTunAddresses(this.#nl, this.#tun, [], this.#journal));
     this.#attempt(() => closeSteering(this.#nl, this.#journal));
   }

@@ -10,7 +10,7 @@ import type { PortSet } from './ports.js';
 const PORTS = 65_536;
 
 /**
- * Later wins: pool, the metrics listener of our own, forwards, then what a forward of all protocols takes of the rest.
+ * Later wins: pool, the metrics listener and the ports of links (UDP) of our own, forwards, then what a forward of all protocols takes of the rest.
  * (A forward on the listener's port is refused by the config, except by address 'auto', where the forward has been asked for.)
  */
 export function fillOwners(
@@ -19,6 +19,7 @@ export function fillOwners(
   forwards: readonly { readonly forward: ForwardConfig; readonly id: number }[],
   listen: Listen | null,
   problems: string[],
+  links: PortSet = [],
 ): PublicAddress {
   // Shared with the workers, which would else copy it before they go on with their packets.
   const [tcp, udp, icmp] = [shared16(), shared16(), shared16()];
@@ -26,6 +27,7 @@ export function fillOwners(
   let otherForward = 0;
   for (const owners of [tcp, udp, icmp]) fill(owners, pool, OWNER_POOL);
   if (listen !== null && listensOn(listen, formatAddress(address))) tcp[listen.port] = OWNER_RESERVED;
+  fill(udp, links, OWNER_RESERVED);
   for (const { forward, id } of forwards) {
     const all = forward.protos.includes('all');
     if (all || forward.protos.includes('tcp')) fill(tcp, forward.ports, id);

@@ -116,6 +116,7 @@ export class Router {
     return [
       ...this.#compiled.problems,
       ...this.#compiled.fatal,
+      ...this.#hold.problems,
       ...this.#notes,
       ...(this.#trouble ? [this.#trouble] : []),
     ];

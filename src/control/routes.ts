@@ -50,6 +50,12 @@ export function lookupRoute(routes: readonly Route[], address: number): number {
   return routes.find(({ prefix, mask }) => (address & mask) === prefix)?.out ?? -1;
 }
 
+/** Length of the longest match; −1 = none. */
+export function matchedLength(routes: readonly Route[], address: number): number {
+  const route = routes.find(({ prefix, mask }) => (address & mask) === prefix);
+  return route === undefined ? -1 : lengthOf(route.mask);
+}
+
 /**
  * Prefixes that the kernel routes by an interface that is neither uplink nor LAN, or refuses (blackhole), as disjoint
  * prefixes in rising order. More specific routes of ours are cut out of them, and so are `never` (public addresses: they

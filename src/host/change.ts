@@ -3,6 +3,7 @@ import { ipv4Text } from './ipv4.js';
 import type { Journal } from './journal.js';
 import { addAddress, type Link, readAddresses, SCOPE_HOST } from './link.js';
 import type { Netlink } from './netlink.js';
+import { addRoute, deleteRoute, readRoutes, TABLE_MAIN } from './route.js';
 import { confPath, readSysctl, writeSysctl } from './sysctl.js';
 
 /** `device`: the setting belongs to this interface and goes with it. */
@@ -35,4 +36,21 @@ export function addHostAddress(nl: Netlink, journal: Journal, device: Link, addr
   const { name, index } = device;
   journal.note({ kind: 'address', interface: name, index, address: ipv4Text(address), length: 32 });
   addAddress(nl, index, address, 32, SCOPE_HOST);
+}
+
+/** A route of the table main to `device`; `source`: what the host itself sends from. One that is there with another source is replaced. */
+export function addHostRoute(
+  nl: Netlink,
+  journal: Journal,
+  device: Link,
+  { prefix, length, source }: { readonly prefix: number; readonly length: number; readonly source: number },
+): void {
+  const { name, index } = device;
+  const twin = readRoutes(nl).find(
+    (one) => one.table === TABLE_MAIN && one.index === index && one.prefix === prefix && one.length === length,
+  );
+  if (twin?.source === source) return;
+  journal.note({ kind: 'route', interface: name, index, destination: ipv4Text(prefix), length });
+  if (twin) deleteRoute(nl, { prefix, length, index });
+  addRoute(nl, { prefix, length, index, source });
 }

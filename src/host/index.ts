@@ -11,7 +11,7 @@ export { KernelError, Netlink } from './netlink.js';
 export { reservePorts } from './reserve.js';
 export { applySteering, closeSteering, type SteeringReport, verifySteering } from './steer.js';
 export { type SteeringWatch, watchSteering } from './steer-watch.js';
-export { setTunAddresses, setupTun, type Tun, type TunOptions, tunTrouble, verifyTun } from './tun.js';
+export { setTunAddresses, setTunRoutes, setupTun, type Tun, type TunOptions, tunTrouble, verifyTun } from './tun.js';
 export { readWorld, type WorldWatch, watchWorld } from './world.js';
 
 /** Behind `tungate doctor` and before a start (preflight.ts). A large part of this folder, so it is loaded when it is asked for. */

@@ -55,6 +55,14 @@ export type Change =
       readonly address: string;
       readonly length: number;
     }
+  /** A route to a network behind a site link; `destination` in dotted form. */
+  | {
+      readonly kind: 'route';
+      readonly interface: string;
+      readonly index: number;
+      readonly destination: string;
+      readonly length: number;
+    }
   /** A TUN that was made persistent. */
   | { readonly kind: 'link'; readonly interface: string; readonly index: number }
   /** Settings of a device that was there before. */
@@ -275,6 +283,8 @@ function keyOf(change: Change): string {
       return 'reserved-ports';
     case 'address':
       return `address ${change.index} ${change.address}/${change.length}`;
+    case 'route':
+      return `route ${change.index} ${change.destination}/${change.length}`;
     case 'filter':
       return `filter ${change.index} ${change.parent} ${change.priority} ${change.protocol} ${change.handle}`;
     default:

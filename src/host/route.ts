@@ -137,6 +137,8 @@ export interface NewRoute {
   readonly gateway?: number;
   readonly metric?: number;
   readonly table?: number;
+  /** What the host itself sends from where it does not choose; int32, 0 = the kernel's choice. */
+  readonly source?: number;
 }
 
 function rtmsg(route: NewRoute, scope: number): Payload {
@@ -154,6 +156,7 @@ function rtmsg(route: NewRoute, scope: number): Payload {
   if (route.length > 0) payload.attrBe32(RTA_DST, (route.prefix & maskOf(route.length)) >>> 0);
   if (route.gateway) payload.attrBe32(RTA_GATEWAY, route.gateway >>> 0);
   if (route.metric) payload.attrU32(RTA_PRIORITY, route.metric);
+  if (route.source) payload.attrBe32(RTA_PREFSRC, route.source >>> 0);
   return payload;
 }
 

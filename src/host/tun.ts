@@ -20,7 +20,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { native } from '../native.js';
-import { addHostAddress, setConf, setSysctl } from './change.js';
+import { addHostAddress, addHostRoute, setConf, setSysctl } from './change.js';
 import { ipv4Number, ipv4Text } from './ipv4.js';
 import type { Journal } from './journal.js';
 import { findLink, type Link, readLinks, setLink } from './link.js';
@@ -55,6 +55,13 @@ export interface TunOptions {
   readonly addresses: readonly number[];
   /** Queues that the last run left open; they are this function's now. */
   readonly stored?: readonly number[];
+}
+
+/** A network that the host itself reaches by the TUN, from its address `source`; int32. */
+export interface TunRoute {
+  readonly prefix: number;
+  readonly length: number;
+  readonly source: number;
 }
 
 export interface Tun {
@@ -210,4 +217,35 @@ export function setTunAddresses(
       journal.undo(change, nl);
   }
   for (const address of addresses) addHostAddress(nl, journal, device, address);
+}
+
+/**
+ * Brings the routes to the TUN to `routes`; takes away only what was added here. Returns those that the kernel refused, in words: a network that
+ * somebody else routes already stays theirs.
+ */
+export function setTunRoutes(
+  nl: Netlink,
+  tun: Pick<Tun, 'name' | 'index'>,
+  routes: readonly TunRoute[],
+  journal: Journal,
+): string[] {
+  const device = findLink(nl, tun.index);
+  if (!device) throw new Error(`the TUN device ${tun.name} is gone`);
+  const text = ({ prefix, length }: Pick<TunRoute, 'prefix' | 'length'>) => `${ipv4Text(prefix)}/${length}`;
+  const wanted = new Set(routes.map(text));
+  for (const change of journal.changes) {
+    if (change.kind !== 'route' || change.index !== tun.index) continue;
+    if (!wanted.has(`${change.destination}/${change.length}`)) journal.undo(change, nl);
+  }
+  return routes.flatMap((route) => {
+    try {
+      addHostRoute(nl, journal, device, route);
+      return [];
+    } catch (error) {
+      if (!failedWith(error, 'EEXIST')) throw error;
+      return [
+        `${text(route)} is routed elsewhere already (ip route show ${text(route)}); this host does not reach it by the link`,
+      ];
+    }
+  });
 }

@@ -10,6 +10,7 @@ import type { Change } from './journal.js';
 import { deleteAddress, deleteLink, findLink, type Link, readAddresses, setLink } from './link.js';
 import { failedWith, type Netlink } from './netlink.js';
 import { parsePorts, portsText, subtractPorts } from './ports.js';
+import { deleteRoute, readRoutes, TABLE_MAIN } from './route.js';
 import { readSysctl, writeSysctl } from './sysctl.js';
 import { clsactOf, deleteClsact, deleteFilter, describeFilter, EGRESS, INGRESS, readFilters } from './tc.js';
 
@@ -36,6 +37,8 @@ export function undoChange(change: Change, nl: Netlink): Undone {
       return undoReservedPorts(change);
     case 'address':
       return undoAddress(change, nl);
+    case 'route':
+      return undoRoute(change, nl);
     case 'link':
       return undoLink(change, nl);
     case 'link-settings':
@@ -92,6 +95,17 @@ function undoAddress(change: Kind<'address'>, nl: Netlink): Undone {
     'EADDRNOTAVAIL',
     'ENODEV',
   );
+}
+
+function undoRoute(change: Kind<'route'>, nl: Netlink): Undone {
+  const what = `route ${change.destination}/${change.length} by ${change.interface}`;
+  const { index, length } = change;
+  const prefix = ipv4Number(change.destination);
+  const there = readRoutes(nl).some(
+    (one) => one.table === TABLE_MAIN && one.index === index && one.prefix === prefix && one.length === length,
+  );
+  if (!there) return gone(`${what} is gone`);
+  return attempt(`${what} deleted`, () => deleteRoute(nl, { prefix, length, index }), 'ESRCH', 'ENODEV');
 }
 
 function undoLink(change: Kind<'link'>, nl: Netlink): Undone {

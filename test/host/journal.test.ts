@@ -4,7 +4,7 @@ import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { addHostAddress, setSysctl } from '../../src/host/change.js';
+import { addHostAddress, addHostRoute, setSysctl } from '../../src/host/change.js';
 import { ipv4Number } from '../../src/host/ipv4.js';
 import { type Change, Journal } from '../../src/host/journal.js';
 import { findLink, setLink } from '../../src/host/link.js';
@@ -66,6 +66,10 @@ inNamespace('undo journal', import.meta.url, ['--net'], () => {
     (journal) => setSysctl(journal, 'net/ipv4/conf/all/rp_filter', '2'),
     (journal) => setSysctl(journal, FORWARDING, '1', d0),
     (journal) => addHostAddress(nl, journal, d0, ipv4Number('203.0.113.5')),
+    (journal) => {
+      const [prefix, source] = [ipv4Number('192.168.20.0'), ipv4Number('203.0.113.5')];
+      addHostRoute(nl, journal, d0, { prefix, length: 24, source });
+    },
     (journal) => reservePorts([{ first: 20_000, last: 20_999 }], journal),
     (journal) => {
       const { up, mtu, txqueuelen } = d0;
@@ -107,6 +111,7 @@ inNamespace('undo journal', import.meta.url, ['--net'], () => {
     const before = state();
     journal.note({ kind: 'sysctl', path: FORWARDING, before: '0', after: ['1'], interface: 'd0', index: d0.index });
     journal.note({ kind: 'address', interface: 'd0', index: d0.index, address: '203.0.113.9', length: 32 });
+    journal.note({ kind: 'route', interface: 'd0', index: d0.index, destination: '192.168.20.0', length: 24 });
     journal.note({ kind: 'qdisc', interface: 'd0', index: d0.index });
     journal.note(filterOn(d0.index));
     journal.note({ kind: 'reserved-ports', ours: '30000-30001' });
@@ -114,7 +119,7 @@ inNamespace('undo journal', import.meta.url, ['--net'], () => {
     journal.close();
     const report = new Journal(path).undoAll(nl);
     assert.equal(state(), before);
-    assert.deepEqual([report.undone, report.left, report.failed, report.gone.length], [[], [], [], 6]);
+    assert.deepEqual([report.undone, report.left, report.failed, report.gone.length], [[], [], [], 7]);
   });
 
   test('a torn last line is cut off, and what is written next is whole', () => {

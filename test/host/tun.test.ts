@@ -10,7 +10,7 @@ import { Journal } from '../../src/host/journal.js';
 import { findLink } from '../../src/host/link.js';
 import { Netlink } from '../../src/host/netlink.js';
 import { readSysctl, writeSysctl } from '../../src/host/sysctl.js';
-import { setTunAddresses, setupTun, TUN_MTU, TUN_QUEUE_LENGTH } from '../../src/host/tun.js';
+import { setTunAddresses, setTunRoutes, setupTun, TUN_MTU, TUN_QUEUE_LENGTH } from '../../src/host/tun.js';
 import { native } from '../../src/native.js';
 import { inNamespace } from '../in-namespace.js';
 
@@ -67,6 +67,28 @@ inNamespace('TUN device', import.meta.url, ['--net'], () => {
     close(second.fds);
     again.undoAll(nl);
     assert.equal(findLink(nl, 'tg0'), undefined, 'made by us in an earlier life: ours to delete');
+  });
+
+  test('routes to it come, change their source, and go; one that somebody else has stays his', () => {
+    const journal = newJournal();
+    const [a, b] = [ipv4Number('10.99.0.1'), ipv4Number('10.99.0.9')];
+    const tun = setupTun(nl, { ...options, addresses: [a, b] }, journal);
+    const route = (prefix: string, source = a, length = 24) => ({ prefix: ipv4Number(prefix), length, source });
+    const shown = () => ip('route', 'show', 'dev', 'tg0').trim().split(/ *\n/).filter(Boolean).sort();
+    assert.deepEqual(setTunRoutes(nl, tun, [route('10.1.0.0'), route('10.2.0.0'), route('10.3.0.0')], journal), []);
+    ip('route', 'add', '10.4.0.0/24', 'dev', 'u0');
+    assert.match(
+      setTunRoutes(nl, tun, [route('10.1.0.0', b), route('10.4.0.0')], journal)[0]!,
+      /^10\.4\.0\.0\/24 is routed elsewhere already/,
+    );
+    assert.deepEqual(shown(), ['10.1.0.0/24 proto static scope link src 10.99.0.9']);
+    ip('route', 'del', '10.1.0.0/24');
+    assert.deepEqual(setTunRoutes(nl, tun, [route('10.1.0.0', b)], journal), [], 'one that was deleted comes back');
+    assert.equal(shown().length, 1);
+    close(tun.fds);
+    journal.undoAll(nl);
+    assert.equal(ip('route', 'show', '10.4.0.0/24').trim(), '10.4.0.0/24 dev u0 scope link');
+    ip('route', 'del', '10.4.0.0/24');
   });
 
   test('one that somebody else made is adopted, and is as it was at the end', () => {
