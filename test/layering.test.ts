@@ -35,7 +35,16 @@ const RULES: Readonly<Record<string, readonly string[]>> = {
   ],
   host: ['contract', 'native.ts', 'control/index.ts', 'service/index.ts'],
   service: ['contract', 'native.ts', 'control/index.ts', 'host/index.ts'],
-  control: ['contract', 'native.ts', 'host/index.ts', 'service/index.ts'],
+  control: [
+    'contract',
+    'native.ts',
+    'host/index.ts',
+    'service/index.ts',
+    // What is text and sockets of WireGuard, without its protocol.
+    'link/wireguard/outcome.ts',
+    'link/wireguard/uapi-server.ts',
+    'link/wireguard/wg-quick.ts',
+  ],
   // The daemon's own program, and the verbs: they start it, or speak with it by its API.
   'main.ts': ['contract', 'native.ts', 'control', 'host/index.ts', 'service/index.ts'],
   // control/index.ts loads everything; verbs that only ask the daemon take the small files beside it.

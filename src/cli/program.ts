@@ -109,6 +109,29 @@ const VERBS: readonly Verb[] = [
     load: () => import('./rules.js'),
   },
   {
+    name: 'links',
+    summary: 'site links and their peers: endpoint, last handshake, traffic, what was rejected',
+    options: [JSON_OPTION, ...RUNTIME_OPTIONS],
+    example: 'tungate links',
+    load: () => import('./links.js'),
+  },
+  {
+    name: 'link',
+    arguments: '<action> [file]',
+    summary: 'make a site link from a wg-quick file',
+    details:
+      'link import FILE     adds conf.d/NAME.yaml beside the config; keys go into files of mode 0600\n' +
+      'What a router does otherwise is said, with its line. Hooks (PostUp and the like) are refused.',
+    options: [
+      CONFIG_OPTION,
+      ['--as <name>', 'name of the link (default: that of the file)'],
+      ['--keys <dir>', 'folder for key files (default: keys beside the config)'],
+      ['--stdout', 'print the link instead of adding it; keys are written all the same'],
+    ],
+    example: 'sudo tungate link import /etc/wireguard/hq.conf && sudo tungate reload',
+    load: () => import('./link.js'),
+  },
+  {
     name: 'forward',
     arguments: '<action> [what...]',
     summary: 'add, remove or list forwards of the running router',

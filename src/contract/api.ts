@@ -7,6 +7,7 @@
  *   GET    /state             the export file of flows and mappings, as bytes
  *   POST   /state             ImportAnswer; the body is such a file
  *   GET    /rules             RuleRow[]
+ *   GET    /links             LinkRow[]
  *   GET    /forwards          ForwardRow[]
  *   POST   /forwards          { forward, name?, temporary? } → ChangeAnswer; `forward` as it would stand in the config
  *   DELETE /forwards?name=    ChangeAnswer; only what was added by this API or its overlay file
@@ -53,6 +54,47 @@ export interface Status {
   readonly bytes: { readonly received: number; readonly sent: number };
   /** Only the reasons that were counted, the largest first. */
   readonly drops: readonly { readonly reason: string; readonly packets: number; readonly sentence: string }[];
+}
+
+/** A site link as it is now. No secrets: public keys only. */
+export interface LinkRow {
+  readonly name: string;
+  readonly kind: 'wireguard';
+  /** file:line:col */
+  readonly origin: string;
+  /** The port is open; else `problem` says why not. */
+  readonly up: boolean;
+  readonly problem: string;
+  readonly port: number;
+  /** Of inner packets. */
+  readonly mtu: number;
+  /** This router's own address in the link, or ''. */
+  readonly address: string;
+  readonly publicKey: string;
+  readonly peers: readonly LinkPeerRow[];
+  /** Packets and datagrams that were not taken, by reason; only those that were counted, the largest first. */
+  readonly rejected: readonly { readonly reason: string; readonly packets: number; readonly sentence: string }[];
+  /** Datagrams that the kernel refused to send, and errors when receiving. */
+  readonly sendFailed: number;
+  readonly receiveFailed: number;
+}
+
+export interface LinkPeerRow {
+  readonly name: string;
+  readonly publicKey: string;
+  /** Where it was heard last or is thought to be; '' = not known. */
+  readonly endpoint: string;
+  readonly allowedIps: readonly string[];
+  /** ISO 8601; null: never. */
+  readonly lastHandshake: string | null;
+  readonly handshakes: { readonly initiated: number; readonly answered: number; readonly givenUp: number };
+  /** Of datagrams, handshakes and keepalives included. */
+  readonly receivedBytes: number;
+  readonly sentBytes: number;
+  readonly receivedPackets: number;
+  readonly sentPackets: number;
+  /** Packets that wait for a session. */
+  readonly waiting: number;
 }
 
 export interface WorkerStatus {

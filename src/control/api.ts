@@ -18,6 +18,7 @@ import type {
   Flow,
   ForwardRow,
   ImportAnswer,
+  LinkRow,
   ReloadAnswer,
   RuleRow,
   SeenAnswer,
@@ -87,6 +88,7 @@ export interface Daemon {
   flows(filter: FlowFilter): Iterable<Flow>;
   endFlows(flows: readonly { index: number; generation: number }[]): Promise<number>;
   rules(): RuleRow[];
+  links(): Promise<LinkRow[]>;
   metrics(): Promise<{ contentType: string; text: string }>;
   config(): ConfigAnswer;
   /** Throws Refused when the new config is not taken. */
@@ -100,6 +102,7 @@ type Handler = (daemon: Daemon, request: IncomingMessage, response: ServerRespon
 const ROUTES: Readonly<Record<string, Readonly<Record<string, Handler>>>> = {
   '/status': { GET: (daemon, _, response) => sendJson(response, 200, daemon.status()) },
   '/rules': { GET: (daemon, _, response) => sendJson(response, 200, daemon.rules()) },
+  '/links': { GET: async (daemon, _, response) => sendJson(response, 200, await daemon.links()) },
   '/config': { GET: (daemon, _, response) => sendJson(response, 200, daemon.config()) },
   '/metrics': { GET: sendMetrics },
   '/flows': { GET: sendFlows, DELETE: endFlows },

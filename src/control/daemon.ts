@@ -5,7 +5,16 @@
  * cost nothing), answer `starting` until packets flow, and close after everything is put back, so that `tungate stop`
  * and a second `tungate up` always meet somebody.
  */
-import type { ConfigAnswer, Flow, ReloadAnswer, RuleRow, SeenAnswer, Status, TraceAnswer } from '../contract/api.js';
+import type {
+  ConfigAnswer,
+  Flow,
+  LinkRow,
+  ReloadAnswer,
+  RuleRow,
+  SeenAnswer,
+  Status,
+  TraceAnswer,
+} from '../contract/api.js';
 import type { TracePacket, WatchFilter } from '../contract/mailbox.js';
 import { native } from '../native.js';
 import { interfaces, poolStatus, ruleRows, traffic } from './answers.js';
@@ -13,6 +22,7 @@ import { type Daemon as Answers, listenMetrics, listenSocket, Refused } from './
 import { Captures } from './capture.js';
 import { Changes } from './changes.js';
 import type { FlowFilter } from './flows.js';
+import { linkRows } from './link-answers.js';
 import { formatListen } from './listen.js';
 import type { Logger } from './log.js';
 import type { Metrics } from './metrics.js';
@@ -162,11 +172,19 @@ export class Daemon implements Answers {
     return ruleRows(router.config, router.compiled.plan, router.workers?.counters ?? []);
   }
 
+  async links(): Promise<LinkRow[]> {
+    const { links, compiled, phase } = this.#router;
+    const statuses = phase === 'ready' ? await links.status() : [];
+    return linkRows(compiled.plan.links, statuses, links);
+  }
+
   async metrics(): Promise<{ contentType: string; text: string }> {
     const router = this.#router;
     const workers = router.workers?.status() ?? [];
     this.#metrics ??= import('./metrics.js').then(({ Metrics }) => new Metrics());
     const metrics = await this.#metrics;
+    // A worker that does not answer is no reason to say nothing of the rest.
+    const links = await this.links().catch(() => []);
     const text = await metrics.scrape({
       version: this.#version,
       startedAt: this.#startedAt,
@@ -179,6 +197,7 @@ export class Daemon implements Answers {
       table: router.table,
       now: nowSeconds(),
       tunDrops: readTunDrops(router.config.tun.name),
+      links,
     });
     return { contentType: metrics.contentType, text };
   }
@@ -231,6 +250,9 @@ function nowSeconds(): number {
 /** `203.0.113.10 on vmbr0 for 172.22.161.0/24 on vmbr1`. */
 export function describe(router: Router): string {
   const { uplinks, lans } = interfaces(router.compiled.plan);
+  const sites = router.compiled.plan.links.map(({ name }) => name).join(', ');
   const outside = uplinks.map((uplink) => `${uplink.addresses.join(', ') || 'no address yet'} on ${uplink.interface}`);
-  return `${outside.join('; ')} for ${lans.map((lan) => `${lan.subnet} on ${lan.interface}`).join(', ')}`;
+  const inside = lans.map((lan) => `${lan.subnet} on ${lan.interface}`).join(', ');
+  const nat = [outside.join('; '), inside].filter((part) => part !== '').join(' for ');
+  return [nat, sites === '' ? '' : `links ${sites}`].filter((part) => part !== '').join('; ');
 }

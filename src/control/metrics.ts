@@ -6,12 +6,14 @@
  * themselves live as long as the daemon (worker restarts included), so `_total` never runs backwards in one process.
  */
 import { Gauge, Counter as PromCounter, Registry } from 'prom-client';
+import type { LinkRow } from '../contract/api.js';
 import { Counter, RuleCounter, ruleBase } from '../contract/counters.js';
 import type { Plan } from '../contract/plan.js';
 import { VERDICTS } from '../contract/verdict.js';
 import { formatAddress } from './address.js';
 import { PROTOCOLS, total } from './answers.js';
 import type { TableReader } from './flows.js';
+import { REJECTIONS } from './link-answers.js';
 
 export interface MetricsSource {
   readonly version: string;
@@ -28,6 +30,7 @@ export interface MetricsSource {
   /** CLOCK_BOOTTIME seconds. */
   readonly now: number;
   /** What the kernel dropped at the TUN: `queue` before the engine could read it, `write` when the engine handed it back. */
+  readonly links: readonly LinkRow[];
   readonly tunDrops: { readonly queue: number; readonly write: number };
 }
 
@@ -37,6 +40,37 @@ const HELPER_RESULTS = [
   ['foreign', Counter.HELPER_FOREIGN],
   ['split', Counter.HELPER_SPLIT],
 ] as const;
+
+const PEER = ['link', 'peer'] as const;
+const LINK_METRICS = [
+  ['gauge', 'tungate_link_up', 'Whether the link has its UDP port.', ['link']],
+  ['gauge', 'tungate_link_mtu_bytes', 'Longest packet inside the link.', ['link']],
+  [
+    'counter',
+    'tungate_link_rejected_packets_total',
+    'Packets and datagrams of a link that were not taken, by reason (docs/operations.md).',
+    ['link', 'reason'],
+  ],
+  [
+    'counter',
+    'tungate_link_socket_errors_total',
+    'Datagrams that the kernel refused to send, and errors when receiving.',
+    ['link', 'direction'],
+  ],
+  ['gauge', 'tungate_link_peer_info', 'Always 1; the label says which key the peer has.', [...PEER, 'public_key']],
+  ['gauge', 'tungate_link_peer_last_handshake_timestamp_seconds', 'Unix time of the last session; 0: never.', PEER],
+  [
+    'counter',
+    'tungate_link_peer_handshakes_total',
+    'Handshakes: sessions that we "initiated" or "answered", and tries that were "given-up" without an answer.',
+    [...PEER, 'result'],
+  ],
+  ['counter', 'tungate_link_peer_received_bytes_total', 'Bytes of datagrams from the peer.', PEER],
+  ['counter', 'tungate_link_peer_sent_bytes_total', 'Bytes of datagrams to the peer.', PEER],
+  ['counter', 'tungate_link_peer_received_packets_total', 'Packets from the peer.', PEER],
+  ['counter', 'tungate_link_peer_sent_packets_total', 'Packets to the peer.', PEER],
+  ['gauge', 'tungate_link_peer_waiting_packets', 'Packets that wait for a session.', PEER],
+] as const satisfies readonly (readonly ['gauge' | 'counter', string, string, readonly string[]])[];
 
 type Label = Record<string, string | number>;
 
@@ -126,6 +160,11 @@ export class Metrics {
       );
     }
 
+    for (const [kind, name, help, labels] of LINK_METRICS) {
+      if (kind === 'gauge') this.#gauge(name, help, [...labels]);
+      else this.#counter(name, help, [...labels]);
+    }
+
     this.#gauge('process_resident_memory_bytes', 'Resident memory of the daemon.');
     this.#gauge('process_start_time_seconds', 'Unix time at which the process started.');
     this.#counter('process_cpu_seconds_total', 'User and system CPU time of all threads.');
@@ -185,6 +224,8 @@ export class Metrics {
     for (const rule of plan.forwards) this.#fillRule('forward', rule, counters);
     for (const rule of plan.nat) this.#fillRule('nat_rule', rule, counters);
 
+    for (const link of source.links) this.#fillLink(link);
+
     const cpu = process.cpuUsage();
     this.#set('process_resident_memory_bytes', process.memoryUsage.rss());
     this.#set('process_start_time_seconds', Math.round(Date.now() / 1000 - process.uptime()));
@@ -228,6 +269,33 @@ export class Metrics {
     this.#add(`tungate_${kind}_bytes_total`, total(counters, base + RuleCounter.BYTES_OUT), { name, direction: 'out' });
     this.#add(`tungate_${kind}_flows_total`, total(counters, base + RuleCounter.FLOWS), { name });
     this.#add(`tungate_${kind}_refused_packets_total`, total(counters, base + RuleCounter.REFUSED), { name });
+  }
+
+  #fillLink({ name: link, up, mtu, peers, rejected, sendFailed, receiveFailed }: LinkRow): void {
+    this.#set('tungate_link_up', up ? 1 : 0, { link });
+    this.#set('tungate_link_mtu_bytes', mtu, { link });
+    // Reasons that were never met are there as well: a rate needs a beginning.
+    for (const { name: reason } of REJECTIONS) {
+      const packets = rejected.find((row) => row.reason === reason)?.packets ?? 0;
+      this.#add('tungate_link_rejected_packets_total', packets, { link, reason });
+    }
+    this.#add('tungate_link_socket_errors_total', sendFailed, { link, direction: 'sent' });
+    this.#add('tungate_link_socket_errors_total', receiveFailed, { link, direction: 'received' });
+    for (const row of peers) {
+      const labels = { link, peer: row.name };
+      const at = row.lastHandshake === null ? 0 : Date.parse(row.lastHandshake) / 1000;
+      this.#set('tungate_link_peer_info', 1, { ...labels, public_key: row.publicKey });
+      this.#set('tungate_link_peer_last_handshake_timestamp_seconds', at, labels);
+      const { initiated, answered, givenUp } = row.handshakes;
+      this.#add('tungate_link_peer_handshakes_total', initiated, { ...labels, result: 'initiated' });
+      this.#add('tungate_link_peer_handshakes_total', answered, { ...labels, result: 'answered' });
+      this.#add('tungate_link_peer_handshakes_total', givenUp, { ...labels, result: 'given-up' });
+      this.#add('tungate_link_peer_received_bytes_total', row.receivedBytes, labels);
+      this.#add('tungate_link_peer_sent_bytes_total', row.sentBytes, labels);
+      this.#add('tungate_link_peer_received_packets_total', row.receivedPackets, labels);
+      this.#add('tungate_link_peer_sent_packets_total', row.sentPackets, labels);
+      this.#set('tungate_link_peer_waiting_packets', row.waiting, labels);
+    }
   }
 
   #counter(name: string, help: string, labelNames: string[] = []): void {

@@ -7,9 +7,9 @@
  *
  * Order, so that at every moment no private source leaves (REQ-41), the host never answers on a claimed port (REQ-67)
  * and no port has two owners (REQ-65):
- *   start    TUN → workers → reserved ports → steering (LANs first) → public addresses that only the TUN has
- *   change   reserved ports → plan to the workers → steering (swapped in place) → addresses
- *   stop     addresses → steering (LANs last) → workers → everything else from the journal
+ *   start    TUN → workers → links → reserved ports → steering (LANs first) → public addresses that only the TUN has → routes to far sites
+ *   change   reserved ports → plan to the workers → steering (swapped in place) → addresses, routes → links
+ *   stop     routes, addresses → steering (LANs last) → workers → everything else from the journal
  * The engine learns a claim before the filters do; the filters are there before the kernel answers ARP for an address.
  * All kernel changes are in the journal before they are made. A start that fails undoes what it did.
  *
@@ -39,6 +39,7 @@ import { readMemory, writeMemory } from './memory.js';
 import type { Config } from './model.js';
 import { letGo } from './resume.js';
 import type { RuntimePaths } from './runtime-dir.js';
+import { SiteLinks } from './site-links.js';
 import type { Swapped, WorkerSet } from './workers.js';
 
 /** Filters that somebody deleted are put back at once (steer-watch.ts); what has no bell (sysctls) within this time. */
@@ -80,6 +81,7 @@ export class Router {
   readonly #log: Log;
   readonly #hold: KernelHold;
   readonly #plane: DataPlane;
+  readonly #links: SiteLinks;
 
   /** Opens the journal and looks at the host; changes nothing. */
   constructor(options: RouterOptions) {
@@ -91,6 +93,7 @@ export class Router {
     this.lastReload = { at: this.loadedAt, errors: [] };
     this.#hold = resumed?.hold ?? new KernelHold(paths.undo, log);
     this.#plane = new DataPlane(this.#hold, options, (message) => void this.#linkLost(message));
+    this.#links = new SiteLinks({ log, changed: (why) => void this.#worldChanged(null, why) });
     this.#world = this.#hold.readWorld();
     const memory = this.#hold.adopts ? readMemory(paths.memory) : null;
     this.#compiled = compile(activeBlocks(config), this.#world, memory ? { memory } : undefined);
@@ -112,11 +115,16 @@ export class Router {
     return this.#plane.table;
   }
 
+  get links(): SiteLinks {
+    return this.#links;
+  }
+
   get problems(): string[] {
     return [
       ...this.#compiled.problems,
       ...this.#compiled.fatal,
       ...this.#hold.problems,
+      ...this.#links.problems,
       ...this.#notes,
       ...(this.#trouble ? [this.#trouble] : []),
     ];
@@ -146,6 +154,8 @@ export class Router {
   async #start(): Promise<void> {
     if (this.#hold.adopts) this.#log.info('an earlier run left its TUN and steering here; going on with them');
     this.#compiled = await this.#plane.start(this.config, this.#compiled);
+    this.#links.attach(this.#plane.workers!);
+    await this.#links.follow(this.config);
     this.#hold.reserve(this.#compiled);
     this.#hold.steer(this.#compiled, true);
     this.#hold.watch(this.#world, {
@@ -211,7 +221,7 @@ export class Router {
 
   async #take(config: Config, adopt: Adopt): Promise<ReloadAnswer> {
     const world = this.#hold.readWorld();
-    const next = compile(activeBlocks(config), world, this.#compiled);
+    const next = compile(activeBlocks(config), world, this.#compiled, this.#links.now(true));
     const crowded = addressesWithoutRoom(config, next.plan.addresses, this.table?.countMappings().keys() ?? []);
     const deaf = await servicesCutOff({ tun: config.tun.name, ...next }, this.#compiled.steering.claims);
     const why = [...next.fatal, ...crowded, ...deaf];
@@ -225,25 +235,31 @@ export class Router {
     this.config = { ...config, limits: { ...config.limits, flows: limits.flows }, workers, tun };
     this.loadedAt = Date.now() / 1000;
     const before = this.#compiled.plan.generation;
+    this.#links.forgetLive();
     const applied = await this.#apply(world, 'reload').catch((error: unknown) => {
       // A full /run, an interface that vanished in between: what is done already goes back to the old config.
       this.config = kept;
       this.#again();
       throw error;
     });
+    const devices = await this.#links.follow(this.config);
+    if (devices.length > 0) this.#log.info(`reload: ${devices.join('; ')}`);
     this.#plane.remember(this.config, this.#compiled, this.#notes.length > 0);
     for (const note of this.#notes) this.#log.warn(note);
     const { generation } = this.#compiled.plan;
-    return { generation, changed: generation !== before || !same, ...applied, problems: this.problems };
+    const difference = [applied.difference, ...devices].filter((part) => part !== '').join('; ');
+    const changed = generation !== before || !same || devices.length > 0;
+    return { generation, changed, ...applied, difference, problems: this.problems };
   }
 
-  #worldChanged(world: World, why = 'the host changed'): Promise<void> {
+  /** `known` null: what changed is not the host. */
+  #worldChanged(known: World | null, why = 'the host changed'): Promise<void> {
     return this.#exclusive(async () => {
       if (this.phase !== 'ready') return;
       const before = this.problems;
       const { generation } = this.#compiled.plan;
       try {
-        await this.#apply(world, why);
+        await this.#apply(known ?? this.#hold.readWorld(), why);
         if (this.#compiled.plan.generation !== generation)
           this.#plane.remember(this.config, this.#compiled, this.#notes.length > 0);
         this.#trouble = '';
@@ -274,7 +290,7 @@ export class Router {
   /** Brings config and world to engine and kernel where they differ from what is there. */
   async #apply(world: World, why: string): Promise<Applied> {
     const before = this.#compiled;
-    const next = compile(activeBlocks(this.config), world, before);
+    const next = compile(activeBlocks(this.config), world, before, this.#links.now());
     const samePlan = isDeepStrictEqual({ ...next.plan, generation: 0 }, { ...before.plan, generation: 0 });
     const difference = samePlan ? '' : planDifference(before.plan, next.plan);
     let { flows } = NOTHING;
@@ -352,6 +368,7 @@ export class Router {
     clearTimeout(this.#retry);
     clearTimeout(this.#blockEnd);
     this.#hold.unwatch();
+    this.#links.close();
     if (!keep) this.#hold.release();
     await this.#plane.stop(keep);
     const failed = keep ? [] : this.#hold.undo();

@@ -14,6 +14,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Worker } from 'node:worker_threads';
 import type { SeenAnswer, TraceAnswer } from '../contract/api.js';
 import type { CaptureFilter } from '../contract/capture.js';
+import type { LinkStatus } from '../contract/links.js';
 import type { FromWorker, ToWorker, TracePacket, WatchFilter } from '../contract/mailbox.js';
 import type { Plan } from '../contract/plan.js';
 import type { Log } from './early-log.js';
@@ -29,6 +30,9 @@ const WATCH_MS = 1000;
 /** A worker that lived this long died of something new: the delay before its restart starts again from nothing. */
 const OLD_MS = 60_000;
 const MAX_DELAY_MS = 30_000;
+
+type LinkState = Extract<FromWorker, { kind: 'link-state' }>;
+export type LinkMessage = LinkState | Extract<FromWorker, { kind: 'link-silent' }>;
 
 export interface Swapped {
   readonly stayed: number;
@@ -70,6 +74,9 @@ export class WorkerSet {
   #watch: NodeJS.Timeout | undefined;
   readonly #seats: readonly Seat[];
   readonly #options: WorkerSetOptions;
+  /** What was last said of each link's port; and who wants to hear of links. */
+  readonly #linkStates = new Map<string, LinkState>();
+  #takeLink: ((message: LinkMessage) => void) | null = null;
   readonly #waiting = new Set<(index: number, message: FromWorker | null) => void>();
 
   constructor(options: WorkerSetOptions) {
@@ -151,6 +158,9 @@ export class WorkerSet {
     else if (message.kind === 'translations') logTranslations(log, message.events, message.lost);
     else if (message.kind === 'seen') {
       if (message.id === this.#watched?.order.id) this.#watched.take(message.answer);
+    } else if (message.kind === 'link-state' || message.kind === 'link-silent') {
+      if (message.kind === 'link-state') this.#linkStates.set(message.link, message);
+      this.#takeLink?.(message);
     } else if (message.kind === 'link-lost') {
       if (this.#stopping) return;
       this.#stopping = true;
@@ -249,6 +259,22 @@ export class WorkerSet {
     return (await this.#askFirst('traced', order, 'trace a packet'))?.answer ?? null;
   }
 
+  /** A request of wg(8) to the device of a link, without its empty line. Null when the worker died over it. */
+  linkAsk(link: string, text: string): Promise<Extract<FromWorker, { kind: 'link-answer' }> | null> {
+    return this.#askFirst('link-answer', (id) => ({ kind: 'link-ask', id, link, text }), 'ask a link');
+  }
+
+  async linkStatus(): Promise<readonly LinkStatus[]> {
+    const order = (id: number): ToWorker => ({ kind: 'link-status', id });
+    return (await this.#askFirst('link-statuses', order, 'tell how the links are'))?.links ?? [];
+  }
+
+  /** Takes what is said of links: at once what was said last of each, then all that comes. */
+  onLink(take: (message: LinkMessage) => void): void {
+    this.#takeLink = take;
+    for (const message of this.#linkStates.values()) take(message);
+  }
+
   /** Each worker copies into its ring; null ends it. Workers that are started again meanwhile go on with it. */
   capture(rings: readonly SharedArrayBuffer[], filter: CaptureFilter | null): void {
     this.#capture = filter && { rings, filter };
@@ -268,7 +294,7 @@ export class WorkerSet {
   }
 
   /** Asks one worker: what is in the table any of them can answer. Null when it died over it. */
-  async #askFirst<K extends 'flows-ended' | 'imported' | 'traced'>(
+  async #askFirst<K extends 'flows-ended' | 'imported' | 'traced' | 'link-answer' | 'link-statuses'>(
     kind: K,
     order: (id: number) => ToWorker,
     what: string,

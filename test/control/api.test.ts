@@ -39,6 +39,7 @@ class Answers implements Daemon {
     removeBlock: (...asked: unknown[]) => this.#note('removeBlock', asked),
   };
   readonly captures = { start: async () => async () => {} };
+  readonly links = async () => [];
   readonly top = { look: () => ({ seconds: 1 }) as TopAnswer };
   async trace(packet: TracePacket) {
     this.asked = [packet];
@@ -123,6 +124,7 @@ const front: Daemon = {
   status: () => daemon.status(),
   flows: (filter) => daemon.flows(filter),
   endFlows: (flows) => daemon.endFlows(flows),
+  links: () => daemon.links(),
   rules: () => daemon.rules(),
   metrics: () => daemon.metrics(),
   config: () => daemon.config(),

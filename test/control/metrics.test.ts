@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { before, describe, test } from 'node:test';
+import type { LinkRow } from '../../src/contract/api.js';
 import { Counter, counterView, newCounters, RuleCounter, ruleBase } from '../../src/contract/counters.js';
 import { tableLayout } from '../../src/contract/table-layout.js';
 import { VERDICTS, Verdict } from '../../src/contract/verdict.js';
 import { TableReader } from '../../src/control/flows.js';
 import { compile, parseConfig } from '../../src/control/index.js';
+import { REJECTIONS } from '../../src/control/link-answers.js';
 import { Metrics, type MetricsSource } from '../../src/control/metrics.js';
 import { device, world } from './world-fixture.js';
 
@@ -20,6 +22,36 @@ lans: [{ interface: vmbr1, subnet: 172.22.161.0/24 }]
 forwards:
   - { name: ssh, ports: 2222, to: 172.22.161.10:22, proto: tcp }
 `;
+
+const LINK: LinkRow = {
+  name: 'hq',
+  kind: 'wireguard',
+  origin: 't.yaml:1:1',
+  up: true,
+  problem: '',
+  port: 51820,
+  mtu: 1420,
+  address: '10.99.0.1',
+  publicKey: 'OURS=',
+  peers: [
+    {
+      name: 'branch',
+      publicKey: 'THEIRS=',
+      endpoint: '192.0.2.1:51820',
+      allowedIps: ['10.99.0.2/32'],
+      lastHandshake: '2026-01-01T00:00:00.500Z',
+      handshakes: { initiated: 3, answered: 2, givenUp: 1 },
+      receivedBytes: 2 ** 50,
+      sentBytes: 7,
+      receivedPackets: 6,
+      sentPackets: 5,
+      waiting: 4,
+    },
+  ],
+  rejected: [{ reason: 'forged', packets: 9, sentence: '' }],
+  sendFailed: 1,
+  receiveFailed: 2,
+};
 
 function source(): MetricsSource & { counters: Float64Array[] } {
   const parsed = parseConfig(CONFIG, 'test.yaml');
@@ -37,6 +69,7 @@ function source(): MetricsSource & { counters: Float64Array[] } {
     table: new TableReader(new ArrayBuffer(layout.bytes), layout),
     now: 100,
     tunDrops: { queue: 7, write: 3 },
+    links: [LINK],
   };
 }
 
@@ -97,6 +130,19 @@ describe('/metrics', () => {
     assert.equal(found.get(`tungate_forward_bytes_total{${name},direction="in"}`), 1500);
     assert.equal(found.get(`tungate_forward_flows_total{${name}}`), 2);
     assert.equal(found.get('tungate_nat_rule_flows_total{name="default"}'), 0);
+  });
+
+  test('site links and their peers; every reason of a rejection is there, also at zero', () => {
+    const peer = 'link="hq",peer="branch"';
+    assert.equal(found.get('tungate_link_up{link="hq"}'), 1);
+    assert.equal(found.get(`tungate_link_peer_info{${peer},public_key="THEIRS="}`), 1);
+    assert.equal(found.get(`tungate_link_peer_last_handshake_timestamp_seconds{${peer}}`), 1_767_225_600.5);
+    assert.equal(found.get(`tungate_link_peer_handshakes_total{${peer},result="given-up"}`), 1);
+    assert.equal(found.get(`tungate_link_peer_received_bytes_total{${peer}}`), 2 ** 50);
+    assert.equal(found.get('tungate_link_rejected_packets_total{link="hq",reason="forged"}'), 9);
+    for (const { name } of REJECTIONS)
+      assert.ok(found.has(`tungate_link_rejected_packets_total{link="hq",reason="${name}"}`), name);
+    assert.equal(found.get('tungate_link_socket_errors_total{link="hq",direction="received"}'), 2);
   });
 
   test('pool, table and device', () => {
