@@ -41,6 +41,7 @@ const RULES: Readonly<Record<string, readonly string[]>> = {
     'host/index.ts',
     'service/index.ts',
     // What is text and sockets of WireGuard, without its protocol.
+    'link/wireguard/crypto.ts',
     'link/wireguard/outcome.ts',
     'link/wireguard/uapi-server.ts',
     'link/wireguard/wg-quick.ts',

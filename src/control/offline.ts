@@ -45,7 +45,10 @@ export async function doctor(
   const overlaps = compiled.fatal.map(
     (detail): Check => ({ name: 'config', status: 'fail', detail, remedy: '', blocks: true }),
   );
-  return { errors: [], checks: [...overlaps, ...checks] };
+  const { links } = result.config;
+  const ways =
+    links.length === 0 ? [] : await (await import('./check-links.js')).checkLinkWays(result.config, compiled);
+  return { errors: [], checks: [...overlaps, ...checks, ...ways] };
 }
 
 export interface LinkImport {

@@ -34,6 +34,7 @@ import { DataPlane, type DataPlaneOptions } from './data-plane.js';
 import type { Log } from './early-log.js';
 import { type Edit, Overlay, writeEdit } from './edit.js';
 import type { TableReader } from './flows.js';
+import { portsHeld } from './held-ports.js';
 import { KernelHold } from './kernel-hold.js';
 import { readMemory, writeMemory } from './memory.js';
 import type { Config } from './model.js';
@@ -224,7 +225,8 @@ export class Router {
     const next = compile(activeBlocks(config), world, this.#compiled, this.#links.now(true));
     const crowded = addressesWithoutRoom(config, next.plan.addresses, this.table?.countMappings().keys() ?? []);
     const deaf = await servicesCutOff({ tun: config.tun.name, ...next }, this.#compiled.steering.claims);
-    const why = [...next.fatal, ...crowded, ...deaf];
+    const held = await portsHeld(this.#compiled.plan.links, next.plan.links);
+    const why = [...next.fatal, ...crowded, ...deaf, ...held];
     if (why.length > 0) throw new Refused(422, `${config.file}: does not fit this host`, why);
     await adopt(config);
     this.#notes = laterChanges(this.config, config);

@@ -14,6 +14,7 @@ import { type Chain, CT_INVALID, type InterfaceCondition, type Rule, readRuleSet
 import { intersectPorts, mergePorts, portsText, subtractPorts } from './ports.js';
 
 const PREROUTING = 0;
+const INPUT = 1;
 const FORWARD = 2;
 const POSTROUTING = 4;
 const DEEPEST = 16;
@@ -29,6 +30,26 @@ export function checkNetfilter(wanted: Wanted): Check[] {
     ...checkSourceNat(set.chains, wanted, names),
   ];
   return checks.length > 0 ? checks : [ok('netfilter', 'no rule of nf_tables is in the way')];
+}
+
+/** INPUT chains that may not let in what peers of site links send: by an uplink, to a port of the host's own. */
+export function inputRefusals(
+  wanted: Wanted,
+): { readonly where: string; readonly maybe: boolean; readonly remedy: (port: number) => string }[] {
+  const { chains = [] } = readRuleSet() ?? {};
+  const names = interfaceNames(wanted);
+  const uplink = wanted.plan.uplinks[0]?.interface ?? '';
+  return chains
+    .filter(({ hook, drops }) => hook === INPUT && drops)
+    .flatMap((base) => {
+      const found = walk(base, uplink, chains, names, 0);
+      if (found.accepts) return [];
+      const remedy = (port: number) =>
+        byIptables(base)
+          ? `iptables -I ${base.name} -p udp --dport ${port} -j ACCEPT`
+          : `nft insert rule ${base.family} ${base.table} ${base.name} udp dport ${port} accept`;
+      return [{ where: `chain ${base.name} of table ${base.family} ${base.table}`, maybe: found.maybe, remedy }];
+    });
 }
 
 /** The old iptables has its own tables, which only its own program can read. */

@@ -23,3 +23,8 @@ export async function preflight(input: PreflightInput | undefined, world: World)
 export async function servicesCutOff(wanted: PreflightInput, before: readonly Claim[]): Promise<string[]> {
   return (await import('./check-sockets.js')).servicesCutOff(wanted, before);
 }
+
+/** Who holds these UDP ports, in words; a router of ours does not count. */
+export async function heldPorts(ports: readonly number[]): Promise<Map<number, string>> {
+  return (await import('./check-links.js')).heldPorts(ports);
+}

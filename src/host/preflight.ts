@@ -6,6 +6,7 @@
 import type { World } from '../contract/world.js';
 import type { Check, PreflightInput } from './check.js';
 import { fail } from './check.js';
+import { checkLinks } from './check-links.js';
 import { checkMachine } from './check-machine.js';
 import { checkNetfilter } from './check-netfilter.js';
 import { checkNetwork } from './check-network.js';
@@ -20,6 +21,7 @@ export function preflight(input: PreflightInput | undefined, world: World): Chec
       ['network', () => checkNetwork(wanted)],
       ['sockets', () => checkSockets(wanted)],
       ['netfilter', () => checkNetfilter(wanted)],
+      ['links', () => checkLinks(wanted)],
     );
   }
   return parts.flatMap(([name, run]) => {

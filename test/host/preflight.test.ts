@@ -1,6 +1,6 @@
 /** Preflight against real sockets and real nft rules in a namespace of the test's own. */
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import dgram from 'node:dgram';
 import net from 'node:net';
 import { after, test } from 'node:test';
@@ -18,7 +18,7 @@ import { inNamespace } from '../in-namespace.js';
 const P = ipv4Number('203.0.113.10');
 
 /** Uplink up0 with P, LAN lan0, a pool of 20000-49999 and one forward on 8080. */
-function input(change: Partial<Record<'lan' | 'lanSubnet' | 'shared', unknown>> = {}): PreflightInput {
+function input(change: Partial<Record<'lan' | 'lanSubnet' | 'shared' | 'links', unknown>> = {}): PreflightInput {
   const owners = [0, 1, 2].map(() => new Uint16Array(65_536)) as unknown as Plan['addresses'][0]['owners'];
   owners[0].fill(OWNER_POOL, 20_000, 50_000)[8080] = 1;
   owners[1].fill(OWNER_POOL, 20_000, 50_000);
@@ -39,6 +39,7 @@ function input(change: Partial<Record<'lan' | 'lanSubnet' | 'shared', unknown>> 
     ],
     addresses: [{ address: P, uplink: 0, shared, owners }],
     forwards: [{ id: 1, name: 'web' }],
+    links: change.links ?? [],
   } as unknown as Plan;
   return {
     tun: 'tungate0',
@@ -262,4 +263,44 @@ inNamespace('preflight', import.meta.url, ['--net'], () => {
     const chain = hook === 'postrouting' ? body : second;
     return `table ip n { chain c { type nat hook ${hook} priority ${hook === 'postrouting' ? 'srcnat' : 'dstnat'};\n${chain}\n}\n}`;
   }
+
+  test('links: a port that somebody holds, and an INPUT chain that may not let it in', async () => {
+    const given = input({
+      links: [
+        { name: 'hq', listen: 51820 },
+        { name: 'out', listen: 0 },
+      ],
+    });
+    const found = () => named(run(given), 'links').map(({ status, detail, remedy }) => [status, detail, remedy]);
+    rules('');
+    assert.deepEqual(found(), [
+      ['ok', 'UDP port 51820 of link "hq" is free', ''],
+      ['ok', 'link "out" takes any free UDP port, and calls first', ''],
+    ]);
+    const child = spawn(process.execPath, [
+      '-e',
+      "require('dgram').createSocket('udp4').bind(51820, () => console.log('bound'))",
+    ]);
+    await new Promise((resolve) => child.stdout.once('data', resolve));
+    assert.deepEqual(found()[0], [
+      'fail',
+      `node (pid ${child.pid}) holds UDP port 51820 of link "hq"`,
+      'stop it, or give the link another port (wireguard.listen)',
+    ]);
+    child.kill();
+    await new Promise((resolve) => child.once('exit', resolve));
+    rules(
+      'table inet filter { chain input { type filter hook input priority 0; policy drop; ct state established accept; }; }',
+    );
+    assert.deepEqual(found()[2], [
+      'warn',
+      'chain input of table inet filter has policy drop; one of its rules may let UDP port 51820 in',
+      'nft insert rule inet filter input udp dport 51820 accept',
+    ]);
+    rules(
+      'table inet filter { chain input { type filter hook input priority 0; policy drop; iifname "up0" accept; }; }',
+    );
+    assert.equal(found().length, 2);
+    rules('');
+  });
 });
