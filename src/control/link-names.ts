@@ -3,16 +3,16 @@
  * answer: the name may mean another address by now (dynamic DNS). A name that cannot be resolved is asked for again and again, ever more slowly.
  *
  * A name with several addresses is tried one after the other: each silence takes the next one. Bound: ASKED questions at once, because each
- * holds a thread of Node's pool for as long as the resolver likes; a name at most once in PAUSE_MS.
+ * holds a thread of Node's pool for as long as the resolver likes; a name at most once in TIMES.pause.
  */
 import { ADDRCONFIG } from 'node:dns';
 import { lookup } from 'node:dns/promises';
 
 const ASKED = 2;
-const PAUSE_MS = 5000;
-const RETRY_MS = 5000;
-const MAX_RETRY_MS = 60_000;
+/** `pause`: least time between two questions for a name whose peer is silent; `retry`: after a first failure, `longest` after many. */
+const TIMES = { pause: 5000, retry: 5000, longest: 60_000 };
 
+export type NameTimes = typeof TIMES;
 export type Lookup = (host: string) => Promise<readonly string[]>;
 
 const ask: Lookup = async (host) =>
@@ -32,14 +32,16 @@ export class LinkNames {
   readonly #names = new Map<string, Name>();
   readonly #changed: (host: string) => void;
   readonly #lookup: Lookup;
+  readonly #times: typeof TIMES;
   readonly #waiting: (() => void)[] = [];
   #asked = 0;
   #closed = false;
 
   /** `changed`: a name means another address now, or has become a problem, or is none any more. */
-  constructor(changed: (host: string) => void, lookup: Lookup = ask) {
+  constructor(changed: (host: string) => void, lookup: Lookup = ask, times = TIMES) {
     this.#changed = changed;
     this.#lookup = lookup;
+    this.#times = times;
   }
 
   /** The names that are wanted from now on. */
@@ -83,7 +85,7 @@ export class LinkNames {
   /** Nobody answers at its address. */
   silent(host: string): void {
     const name = this.#names.get(host);
-    if (name && performance.now() - name.askedAt >= PAUSE_MS) void this.#ask(host, name, true);
+    if (name && performance.now() - name.askedAt >= this.#times.pause) void this.#ask(host, name, true);
   }
 
   close(): void {
@@ -127,7 +129,8 @@ export class LinkNames {
 
   #later(host: string, name: Name): void {
     if (this.#closed || this.#names.get(host) !== name || name.current !== '') return;
-    const wait = Math.min(RETRY_MS * 2 ** Math.min(name.failures++, 10), MAX_RETRY_MS);
+    const { retry, longest } = this.#times;
+    const wait = Math.min(retry * 2 ** Math.min(name.failures++, 10), longest);
     clearTimeout(name.timer);
     name.timer = setTimeout(() => void this.#ask(host, name, false), wait);
     name.timer.unref();

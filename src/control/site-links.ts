@@ -32,7 +32,7 @@ import {
   samePrefixes,
   withoutSocket,
 } from './link-device.js';
-import { LinkNames, type Lookup } from './link-names.js';
+import { LinkNames, type Lookup, type NameTimes } from './link-names.js';
 import type { Config, PeerConfig, WireguardLinkConfig } from './model.js';
 import type { LinkMessage } from './workers.js';
 
@@ -49,7 +49,8 @@ export interface SiteLinksOptions {
   /** The plan has to be made anew: `now` has changed. */
   readonly changed: (why: string) => void;
   readonly dir?: string;
-  readonly lookup?: Lookup;
+  /** In place of the system's resolver and its times. */
+  readonly names?: readonly [Lookup, NameTimes];
 }
 
 interface Site {
@@ -77,7 +78,8 @@ export class SiteLinks {
 
   constructor(options: SiteLinksOptions) {
     this.#options = options;
-    this.#names = new LinkNames((host) => this.#renamed(host), options.lookup);
+    const [lookup, times] = options.names ?? [];
+    this.#names = new LinkNames((host) => this.#renamed(host), lookup, times);
   }
 
   /** `written`: as if nobody had set anything beside the config. */
