@@ -82,7 +82,7 @@ test('a link in the plan: out interface of its own, inner MTU, access, maps; not
   assert.doesNotMatch(JSON.stringify(plan.links[0]!.peers), /198\.51\.100\.7/);
 });
 
-test('what holds an endpoint, an uplink’s network or the default route is no kernel route, and passes the uplink', () => {
+test("what holds an endpoint, an uplink's network or the default route is no kernel route, and passes the uplink", () => {
   const text = `${NAT}links:\n${link('hq', peer(1, '[0.0.0.0/0, 203.0.0.0/8, 198.51.100.0/24, 10.1.0.0/16]', ', endpoint: "branch.example:1"'), '    address: 10.99.0.1\n')}`;
   const compiled = compile(config(text), proxmox(), undefined, {
     endpoints: [parseAddress('198.51.100.7')],
@@ -158,7 +158,7 @@ test('an entry for a peer that is gone at run time does not become one for every
   );
 });
 
-test('what lies on the wire of an uplink cannot be a link’s: refused at start, naming both', () => {
+test("what lies on the wire of an uplink cannot be a link's: refused at start, naming both", () => {
   const text = `${NAT}links:\n${link('a', peer(1, '[203.0.113.128/25, 203.0.0.0/16]'), '    address: 203.0.113.9/24\n')}`;
   assert.deepEqual(compile(config(text), proxmox()).fatal, [
     'link "a" (t.yaml:5:5): its address 203.0.113.9 lies in 203.0.113.0/24 of uplink vmbr0; give the link a network of its own',

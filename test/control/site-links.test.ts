@@ -250,7 +250,7 @@ function wg(request: string): Promise<string> {
 
 const HEX = (n: number) => Buffer.alloc(32, n).toString('hex');
 
-test('wg(8): what it sets holds until the next reload; port and mark are the config’s', async () => {
+test("REQ-59 wg(8): what it sets holds until the next reload; port and mark are the config's", async () => {
   const all = links();
   const text = config(peer(1));
   await all.follow(text);

@@ -77,7 +77,7 @@ describe('site links', () => {
     );
   });
 
-  test('wg(8) finds the link: show, show all dump, showconf', async () => {
+  test('REQ-59 wg(8) finds the link: show, show all dump, showconf', async () => {
     const shown = await wgMust('show', LINK);
     assert.match(shown, new RegExp(`public key: ${publicKey.replaceAll('+', '\\+')}`));
     assert.match(shown, /listening port: 51820/);
@@ -130,7 +130,7 @@ describe('site links', () => {
     );
   });
 
-  test('wg set beside the config: policy follows, port and mark stay the config’s, a reload brings the config back', async () => {
+  test("REQ-59 wg set beside the config: policy follows, port and mark stay the config's, a reload brings the config back", async () => {
     const { a, daemon } = stage;
     await wgMust('set', LINK, 'peer', far.publicKey, 'allowed-ips', '10.99.0.2/32,192.168.20.0/24,192.168.21.0/24');
     assert.equal(addressOf((await a.askTcp({ to: '192.168.21.1', port: 7 })).peer), LAN.a);
