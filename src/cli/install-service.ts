@@ -4,7 +4,7 @@ import { chmodSync, mkdirSync, readFileSync, realpathSync, writeFileSync } from 
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { DEFAULT_CONFIG_PATH } from '../control/defaults.js';
-import { OVERLAY_DIR } from '../control/files.js';
+import { KEY_DIR, OVERLAY_DIR } from '../control/files.js';
 import { CliError, Exit, type Options, talk, text } from './verb.js';
 
 const CLI = fileURLToPath(new URL('../cli.js', import.meta.url));
@@ -17,6 +17,7 @@ const HIDDEN = /^\/(home|root|run\/user|tmp|var\/tmp)\//;
 export function run(options: Options): undefined {
   const config = resolve(text(options, 'config') ?? DEFAULT_CONFIG_PATH);
   const overlays = join(dirname(config), OVERLAY_DIR);
+  const keys = join(dirname(config), KEY_DIR);
   const unit = unitFor(config, overlays);
   if (options.print) {
     process.stdout.write(unit);
@@ -33,6 +34,7 @@ export function run(options: Options): undefined {
   write(root ?? '/', UNIT, unit);
   write(root ?? '/', SYSUSERS, readFileSync(join(DEPLOY, 'tungate.sysusers'), 'utf8'));
   mkdirSync(join(root ?? '/', overlays), { recursive: true, mode: 0o755 });
+  mkdirSync(join(root ?? '/', keys), { recursive: true, mode: 0o700 });
   if (root !== undefined) {
     talk(`written below ${root}; on the machine itself run systemd-sysusers and "systemctl daemon-reload"`);
     return;
@@ -40,6 +42,8 @@ export function run(options: Options): undefined {
   command('systemd-sysusers', join('/', SYSUSERS));
   // Forwards that are added at run time are kept there, by the service's user.
   command('chown', 'tungate:tungate', overlays);
+  // It reads them itself, and nobody else does.
+  command('chown', '-R', 'tungate:tungate', keys);
   command('systemctl', 'daemon-reload');
   talk(`installed: /${UNIT}\nnow: tungate check -c ${config} && systemctl enable --now tungate`);
 }

@@ -1,5 +1,6 @@
 /** `tungate link import`: a wg-quick file becomes a link of the config; its keys go into files that only their owner may read. */
 import { basename, dirname, join, resolve } from 'node:path';
+import { KEY_DIR } from '../control/files.js';
 import { DEFAULT_CONFIG_PATH, formatError } from '../control/index.js';
 import { importLink, LinkImportError } from '../control/offline.js';
 import { CliError, Exit, type Options, talk, text } from './verb.js';
@@ -13,7 +14,7 @@ export function run(options: Options, [action, file, ...more]: readonly string[]
       file,
       link: text(options, 'as') ?? basename(file).replace(/\.conf$/, ''),
       config,
-      keys: text(options, 'keys') ?? join(dirname(config), 'keys'),
+      keys: resolve(text(options, 'keys') ?? join(dirname(config), KEY_DIR)),
       print: options.stdout === true,
     });
     for (const note of done.notes) talk(note);

@@ -31,6 +31,8 @@ export interface Text {
 }
 
 export const OVERLAY_DIR = 'conf.d';
+/** Where `link import` puts keys, beside the main file. */
+export const KEY_DIR = 'keys';
 const OWN = '90-tungate.yaml';
 
 /** The overlay that the router writes what is to last into. */

@@ -102,6 +102,7 @@ describe('the unit file', () => {
       assert.match(readFileSync(join(dir, 'etc/systemd/system/tungate.service'), 'utf8'), /^ExecStart=\//m);
       assert.match(readFileSync(join(dir, 'etc/sysusers.d/tungate.conf'), 'utf8'), /^u tungate /m);
       assert.ok(existsSync(join(dir, 'etc/tungate/conf.d')));
+      assert.equal(statSync(join(dir, 'etc/tungate/keys')).mode & 0o777, 0o700);
     } finally {
       rmSync(dir, { recursive: true });
     }

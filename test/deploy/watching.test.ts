@@ -7,7 +7,7 @@ import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { LAB_ENV, needTools, type Process } from '../../src/lab/index.js';
 import { ipv4, macOf, SYN, sendRaw, tcp } from '../netns/packet.js';
-import { config, eventually, FORWARDS, INTERNET, P, raise, repeat, type Stage } from '../netns/stage.js';
+import { config, eventually, FORWARDS, INTERNET, P, prepare, repeat, type Stage } from '../netns/stage.js';
 
 const DEPLOY = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..', 'deploy');
 const RULES = join(DEPLOY, 'prometheus', 'tungate.rules.yml');
@@ -73,9 +73,19 @@ describe('a Prometheus that watches a router under load', () => {
 
   before(async () => {
     needTools(['prometheus']);
-    stage = await raise(
-      config('metrics: { listen: 127.0.0.1:9469 }\nnat:\n  - { name: office, from: [172.22.161.170] }\n'),
+    stage = await prepare(
+      config(`metrics: { listen: 127.0.0.1:9469 }
+nat:
+  - { name: office, from: [172.22.161.170] }
+links:
+  - name: tg${process.pid}w
+    wireguard: { private_key_file: key }
+    peers: [{ name: away, public_key: "${Buffer.alloc(32, 9).toString('base64')}", allowed_ips: 10.99.0.2 }]
+`),
     );
+    const key = `${Buffer.alloc(32, 8).toString('base64')}\n`;
+    writeFileSync(join(stage.daemon.dir, 'key'), key, { mode: 0o600 });
+    await stage.daemon.up();
     const dir = join(stage.lab.dir, 'prometheus');
     mkdirSync(dir);
     cpSync(join(DEPLOY, 'prometheus'), dir, { recursive: true });
@@ -146,7 +156,13 @@ describe('a Prometheus that watches a router under load', () => {
     const unseen = [...there].filter((name) => !asked.includes(name));
     const known = ['process_start_time_seconds', 'tungate_config_last_reload_timestamp_seconds'];
     assert.deepEqual(
-      unseen.filter((name) => !known.includes(name) && !/helper|nat_rule|fragmented|forward_packets/.test(name)),
+      unseen.filter(
+        (name) =>
+          !known.includes(name) &&
+          !/helper|nat_rule|fragmented|forward_packets|link_mtu|link_peer_(info|received_packets|sent_packets)/.test(
+            name,
+          ),
+      ),
       [],
     );
   });
@@ -157,8 +173,11 @@ describe('a Prometheus that watches a router under load', () => {
       const text = expr.replaceAll('$__rate_interval', '10s').replaceAll(/\$(job|instance)/g, '.*');
       if ((await query(text)).length === 0) silent.push(title);
     }
-    // Nothing was refused and nothing reloaded: these have nothing to say now.
-    assert.deepEqual(new Set(silent), new Set(['Forwards: flows and refusals', 'Reloads', 'Starts']));
+    // Nothing was refused or rejected, nothing reloaded, and the peer is away: these have nothing to say now.
+    assert.deepEqual(
+      new Set(silent),
+      new Set(['Forwards: flows and refusals', 'Reloads', 'Starts', 'Site links: sessions', 'Site links: rejected']),
+    );
   });
 
   test('the alert rules are loaded and healthy, and a healthy router raises none', async () => {
