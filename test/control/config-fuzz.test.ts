@@ -27,6 +27,16 @@ nat:
   - { from: [172.22.161.40], proto: udp, mapping: endpoint-independent, filtering: endpoint-independent }
   - { to: &far [10.0.0.0/8], translate: false }
 block: *far
+links:
+  - name: hq
+    wireguard: { private_key_file: keys/hq, listen: 51820, mtu: auto, mark: 7 }
+    address: 10.99.0.1/24
+    peers:
+      - { name: branch, public_key: "${Buffer.alloc(32, 1).toString('base64')}", endpoint: "branch.example:51820", allowed_ips: [10.99.0.2/32, 192.168.20.0/24], keepalive: 25, map: 172.22.161.0/24 as 10.71.1.0/24 }
+      - { name: laptop, public_key: "${Buffer.alloc(32, 2).toString('base64')}", preshared_key_file: /k, endpoint: "[2001:db8::1]:1", allowed_ips: 10.99.0.3 }
+    policy:
+      - { from: [laptop, 10.99.0.2], lan: allow, internet: nat, host: deny, links: hq }
+      - { lan: out }
 limits: { flows: 262144, per_host: 0 }
 timeouts: { udp: 300, tcp_established: 7440, tcp_transitory: 240, icmp: 60 }
 metrics: { listen: 127.0.0.1:9469 }
@@ -123,8 +133,19 @@ test('no text at all, and no value in any place, crashes the reader', () => {
     'workers',
     'log',
     'parity',
+    'links',
   ];
   const inner = [
+    'wireguard',
+    'private_key_file',
+    'peers',
+    'public_key',
+    'endpoint',
+    'allowed_ips',
+    'map',
+    'policy',
+    'lan',
+    'links',
     'interface',
     'address',
     'ports',
