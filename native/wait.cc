@@ -3,6 +3,7 @@
 
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #include <uv.h>
 
@@ -83,6 +84,20 @@ static void WakeClear(const Napi::CallbackInfo& info) {
 static void CloseFd(const Napi::CallbackInfo& info) {
   // After EINTR the descriptor is closed all the same (Linux).
   if (close(IntArgument(info, 0, "fd")) < 0 && errno != EINTR) ThrowErrno(info.Env(), errno, "close");
+}
+
+// For packets that one thread has for another: a write is a packet, as on a TUN.
+static Napi::Value PairCreate(const Napi::CallbackInfo& info) {
+  int ends[2];
+  if (socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) < 0) ThrowErrno(info.Env(), errno, "socketpair");
+  Napi::Array pair = Napi::Array::New(info.Env(), 2);
+  for (uint32_t i = 0; i < 2; i++) {
+    int bytes = 4 << 20;
+    (void)setsockopt(ends[i], SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
+    (void)setsockopt(ends[i], SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof bytes);
+    pair.Set(i, Napi::Number::New(info.Env(), ends[i]));
+  }
+  return pair;
 }
 
 static Napi::Value Boottime(const Napi::CallbackInfo& info) {
@@ -177,6 +192,7 @@ void ExportWait(Napi::Env env, Napi::Object exports) {
   exports.Set("wakeSet", Napi::Function::New<WakeSet>(env, "wakeSet"));
   exports.Set("wakeClear", Napi::Function::New<WakeClear>(env, "wakeClear"));
   exports.Set("closeFd", Napi::Function::New<CloseFd>(env, "closeFd"));
+  exports.Set("pairCreate", Napi::Function::New<PairCreate>(env, "pairCreate"));
   exports.Set("boottime", Napi::Function::New<Boottime>(env, "boottime"));
   exports.Set("watch", Napi::Function::New<WatchFd>(env, "watch"));
 }

@@ -69,6 +69,8 @@ export interface Native {
   wakeCreate(): number;
   wakeSet(fd: number): void;
   wakeClear(fd: number): void;
+  /** Two unix datagram sockets that are each other's end (non-blocking, 4 MiB of buffer): what one writes with tunTransmit the other reads with tunReceive. */
+  pairCreate(): [number, number];
   closeFd(fd: number): void;
   /** CLOCK_BOOTTIME in milliseconds. */
   boottime(): number;

@@ -123,6 +123,8 @@ export interface WorkerInit {
   /** TUN queue of this worker. */
   readonly tunFd: number;
   readonly wakeFd: number;
+  /** With several workers, an end of a pair of datagram sockets: worker 0 reads there what the others have for site links. −1: there are no others. */
+  readonly handOver: number;
   /**
    * Flow table file, and rows that it is to have (`limits.flows`). Worker 0 formats or adopts it before it says `ready`;
    * control starts the others only then.

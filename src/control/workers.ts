@@ -17,6 +17,7 @@ import type { CaptureFilter } from '../contract/capture.js';
 import type { LinkStatus } from '../contract/links.js';
 import type { FromWorker, ToWorker, TracePacket, WatchFilter } from '../contract/mailbox.js';
 import type { Plan } from '../contract/plan.js';
+import { native } from '../native.js';
 import type { Log } from './early-log.js';
 import { parkWorker } from './park.js';
 import { Seat, type SeatState } from './seat.js';
@@ -72,6 +73,8 @@ export class WorkerSet {
   #delay = 0;
   #id = 0;
   #watch: NodeJS.Timeout | undefined;
+  /** Worker 0's end and the others': what these have for site links, which are worker 0's. */
+  readonly #handOver: readonly number[];
   readonly #seats: readonly Seat[];
   readonly #options: WorkerSetOptions;
   /** What was last said of each link's port; and who wants to hear of links. */
@@ -90,6 +93,7 @@ export class WorkerSet {
       failed: (seat: Seat, error: Error) => options.log.error({ err: error }, `worker ${seat.index} died`),
       ended: (seat: Seat, code: number, was: SeatState) => this.#ended(seat, code, was),
     };
+    this.#handOver = options.tunFds.length > 1 ? native.pairCreate() : [];
     this.#seats = options.tunFds.map((_, index) => new Seat(index, listener));
   }
 
@@ -126,7 +130,8 @@ export class WorkerSet {
     this.#parked = undefined;
     const { log, tableFile, flows } = this.#options;
     const tunFd = this.#tunFds[seat.index]!;
-    const orders = { workers: this.#seats.length, tunFd, tableFile, flows, plan: this.#plan };
+    const handOver = this.#handOver[Math.min(seat.index, 1)] ?? -1;
+    const orders = { workers: this.#seats.length, tunFd, handOver, tableFile, flows, plan: this.#plan };
     const { refused, adopted } = await seat.start(worker, orders);
     if (refused) log.warn(`${tableFile}: the flow table of the last run was not taken, flows begin anew: ${refused}`);
     if (adopted > 0) log.info(`took over ${adopted} live flows`);
@@ -150,6 +155,7 @@ export class WorkerSet {
   /** Closes the wake descriptors. After `stop`, once. */
   close(): void {
     for (const seat of this.#seats) seat.close();
+    for (const fd of this.#handOver) native.closeFd(fd);
   }
 
   #said(seat: Seat, message: FromWorker): void {

@@ -10,23 +10,33 @@
  * itself: where that fails the link stays dormant, `link-state` says why, and it is tried again every RETRY_MS. Numbers of links are places in the plan,
  * so they may change with it; names do not.
  *
- * The state of a link is one thread's, worker 0's. Bound: what all links together carry is what one core seals and opens.
+ * The state of a link is one thread's, worker 0's, and what comes in by it walks there. What another worker has for a link it writes to a pair of sockets, as it
+ * would to a TUN, with the link's out index where a vnet header has hdr_len, which nobody believes anyway; worker 0 seals it. (Numbers may differ for the
+ * moment of a reload; out indexes stay with the name.) Bound: what all links together carry is what one core seals and opens; a full pair drops, counted as
+ * link-error.
  */
-import type { Batch } from '../batch.js';
-import type { LinkStatus } from '../contract/links.js';
+import { Batch, VNET_BYTES } from '../batch.js';
+import { type LinkStatus, MAX_LINKS } from '../contract/links.js';
 import type { FromWorker } from '../contract/mailbox.js';
 import type { Plan } from '../contract/plan.js';
-import { Lanes, type Link, SiteLink, stampedMillis } from '../link/index.js';
+import { batchId, Lanes, type Link, SiteLink, stampedMillis } from '../link/index.js';
 import { native } from '../native.js';
 import type { SiteSender } from './engine.js';
 
+/** Behind two a link. */
+const HANDED_TAG = 2 * MAX_LINKS;
 const RETRY_MS = 3000;
 /** How often the offset to the wall clock is read. */
 const EPOCH_MS = 1000;
 const NEVER = Number.POSITIVE_INFINITY;
 
+/** Where the out index of a packet stands that one worker hands to another: hdr_len of the vnet header, in front of the packet. */
+const OUT_AT = VNET_BYTES - 2;
+
 interface Slot {
   readonly link: SiteLink;
+  /** Index into Plan.interfaces. */
+  out: number;
   /** Descriptors in the poller; −1 = none. */
   four: number;
   six: number;
@@ -40,6 +50,13 @@ export class Links implements Link, SiteSender {
   readonly name = 'links';
   readonly #tun: Link;
   readonly #tell: (message: FromWorker) => void;
+  /** Our end of the pair between workers, or −1. */
+  readonly #handOver: number;
+  readonly #owner: boolean;
+  /** What others hand over; only where there are others. */
+  readonly #handed: Batch | null;
+  /** Out index by number − 1, for who hands over. */
+  #outs: number[] = [];
   readonly #byName = new Map<string, Slot>();
   /** By number − 1. */
   #slots: Slot[] = [];
@@ -51,11 +68,16 @@ export class Links implements Link, SiteSender {
   #number = 0;
   #epochAt = 0;
 
-  constructor(tun: Link, tell: (message: FromWorker) => void) {
+  /** `handOver`: our end of the pair, −1 = there is one worker. `owner`: worker 0, who has the links. */
+  constructor(tun: Link, tell: (message: FromWorker) => void, handOver = -1, owner = true) {
     this.#tun = tun;
     this.#tell = tell;
+    this.#handOver = handOver;
+    this.#owner = owner;
+    this.#handed = owner && handOver >= 0 ? new Batch() : null;
   }
 
+  /** Has this worker something to do for links, beside its TUN? */
   get any(): boolean {
     return this.#slots.length > 0;
   }
@@ -71,6 +93,7 @@ export class Links implements Link, SiteSender {
   }
 
   transmitTo(number: number, batch: Batch, n: number): number {
+    if (!this.#owner) return this.#hand(this.#outs[number - 1] ?? 0, batch, n);
     const slot = this.#slots[number - 1];
     if (slot === undefined) return 0;
     const taken = slot.link.transmit(batch, n, stampedMillis(batch));
@@ -78,11 +101,35 @@ export class Links implements Link, SiteSender {
     return taken;
   }
 
+  /** Gives packets to worker 0. */
+  #hand(out: number, batch: Batch, n: number): number {
+    const { data, off, list } = batch;
+    for (let i = 0; i < n; i++) data[off[list[i]!]! - OUT_AT] = out;
+    return native.tunTransmit(this.#handOver, batchId(batch), n);
+  }
+
+  /** Takes what other workers have given, and seals it. Returns how many packets. */
+  #takeHanded(batch: Batch, now: number): number {
+    batch.clear();
+    const count = native.tunReceive(this.#handOver, batchId(batch));
+    if (count <= 0) return 0;
+    const { data, off, list } = batch;
+    for (const slot of this.#slots) {
+      let n = 0;
+      for (let i = 0; i < count; i++) if (data[off[i]! - OUT_AT] === slot.out) list[n++] = i;
+      if (n === 0) continue;
+      slot.link.transmit(batch, n, now);
+      slot.due = 0;
+    }
+    return count;
+  }
+
   /** Walks what the sockets have by `step`. Returns the packets that came, 0 = nothing was there. */
   turn(step: () => number, now: number): number {
     const bits = native.pollerWait(this.poller, 0);
     let packets = 0;
-    for (let at = 0; bits >>> (2 * at) !== 0 && at < this.#slots.length; at++) {
+    if ((bits & (1 << HANDED_TAG)) !== 0 && this.#handed !== null) packets += this.#takeHanded(this.#handed, now);
+    for (let at = 0; at < this.#slots.length; at++) {
       const slot = this.#slots[at]!;
       if ((bits & (1 << (2 * at))) !== 0) packets += this.#take(slot, at + 1, slot.four, step, now);
       if ((bits & (2 << (2 * at))) !== 0) packets += this.#take(slot, at + 1, slot.six, step, now);
@@ -118,6 +165,8 @@ export class Links implements Link, SiteSender {
   // -- plans and questions --
 
   setPlan(plan: Plan, now: number): void {
+    this.#outs = plan.links.map(({ out }) => out);
+    if (!this.#owner) return;
     const before = new Set(this.#byName.keys());
     const slots: Slot[] = [];
     for (const [at, { name, out, listen, mark }] of plan.links.entries()) {
@@ -125,6 +174,7 @@ export class Links implements Link, SiteSender {
       const mtu = plan.interfaces[out]!.mtu;
       const slot = this.#byName.get(name) ?? this.#make(name, mtu);
       slots[at] = slot;
+      slot.out = out;
       // Dormant in the plan: the port stays open, and nothing is routed to it.
       if (mtu > 0) slot.link.device.mtu = mtu;
       this.#configure(slot, listen, mark, now);
@@ -160,11 +210,14 @@ export class Links implements Link, SiteSender {
 
   #make(name: string, mtu: number): Slot {
     this.#lanes ??= new Lanes();
-    if (this.poller < 0) this.poller = native.pollerCreate();
+    if (this.poller < 0) {
+      this.poller = native.pollerCreate();
+      if (this.#handed !== null) native.pollerAdd(this.poller, this.#handOver, HANDED_TAG);
+    }
     const silent = (publicKey: string, attempts: number) =>
       this.#tell({ kind: 'link-silent', link: name, publicKey, attempts });
     const link = new SiteLink(name, { lanes: this.#lanes, mtu, silent });
-    const slot = { link, four: -1, six: -1, due: 0, retry: NEVER, fresh: true };
+    const slot = { link, out: 0, four: -1, six: -1, due: 0, retry: NEVER, fresh: true };
     this.#byName.set(name, slot);
     return slot;
   }

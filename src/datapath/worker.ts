@@ -85,7 +85,7 @@ class Worker {
     this.#engine.idStep = 2 ** Math.ceil(Math.log2(init.workers));
     this.#engine.idOffset = init.index;
     this.#engine.table.quarantine = init.workers > 1 ? this.#engine.table.quarantine : 0;
-    this.#links = new Links(TunLink.adopt('tun', init.tunFd), post);
+    this.#links = new Links(TunLink.adopt('tun', init.tunFd), post, init.handOver, init.index === 0);
     this.#engine.sites = this.#links;
     // Adopted flows were decided under a plan that may not be this one.
     if (adopted > 0) this.#redecision = new Redecision(init.plan.generation);
@@ -216,9 +216,7 @@ class Worker {
     return filter && new Watch(this.#engine, filter, count, (answer) => post({ kind: 'seen', id, answer }));
   }
 
-  /** Links are worker 0's. */
   #setLinks(plan: Plan, millis: number): void {
-    if (this.#init.index !== 0) return;
     this.#links.setPlan(plan, millis);
     if (this.#linksWatched || this.#links.poller < 0) return;
     native.pollerAdd(this.#poller, this.#links.poller, LINKS_TAG);

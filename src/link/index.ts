@@ -1,4 +1,5 @@
 /** The edges of the engine. A new kind of link is one file here and one line below. */
+export { batchId } from './batch-id.js';
 export { type Link, LinkLost, RECEIVE_SLOTS, receiveBytes, stamp, stampedMillis } from './link.js';
 export {
   type Clock,

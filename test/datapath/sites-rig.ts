@@ -121,10 +121,11 @@ export class Router {
     plan: Plan,
     readonly clock: { now: number },
     readonly keys: Keys = newKeys(),
+    { handOver = -1, owner = true }: { handOver?: number; owner?: boolean } = {},
   ) {
     this.rig = new Rig({ change: () => plan });
     this.tun = new MemoryLink('tun', () => clock.now);
-    this.links = new Links(this.tun, (message) => this.told.push(message));
+    this.links = new Links(this.tun, (message) => this.told.push(message), handOver, owner);
     this.rig.engine.sites = this.links;
     this.#step = cycler(this.rig.engine, this.links, new Batch());
     this.links.setPlan(plan, clock.now);
@@ -160,7 +161,7 @@ export class Router {
     const { now } = this.clock;
     let packets = 0;
     for (let n = this.#step(); n > 0; n = this.#step()) packets += n;
-    packets += this.links.turn(this.#step, now);
+    if (this.links.any) packets += this.links.turn(this.#step, now);
     this.links.tick(now);
     return packets;
   }
@@ -175,9 +176,17 @@ export class Router {
   }
 }
 
-/** Runs all until nothing moves any more. Datagrams on 127.0.0.1 are there as soon as they are sent; handshakes bring no packet, hence the quiet rounds. */
+const idle = new Int32Array(new SharedArrayBuffer(4));
+
+/**
+ * Runs all until nothing moves any more. Datagrams on 127.0.0.1 are mostly there as soon as they are sent, but a busy kernel may put it off; and
+ * handshakes bring no packet: hence quiet rounds, and a little sleep in them.
+ */
 export function settle(...routers: Router[]): void {
-  for (let quiet = 0; quiet < 6; ) quiet = routers.reduce((sum, router) => sum + router.round(), 0) > 0 ? 0 : quiet + 1;
+  for (let quiet = 0; quiet < 10; ) {
+    quiet = routers.reduce((sum, router) => sum + router.round(), 0) > 0 ? 0 : quiet + 1;
+    if (quiet > 3) Atomics.wait(idle, 0, 0, 3);
+  }
 }
 
 export interface Pair {

@@ -4,6 +4,7 @@ import { type TestContext, test } from 'node:test';
 import type { LinkAccess } from '../../src/contract/links.js';
 import { Redecision } from '../../src/datapath/reload.js';
 import type { MemoryPacket } from '../../src/link/index.js';
+import { native } from '../../src/native.js';
 import { build, dissect, ip, mssOption, type PacketOptions } from '../lib-packets.js';
 import { A, B, GATEWAY, makePlan, OTHER, P, prefix, SERVER } from './rig.js';
 import {
@@ -255,6 +256,31 @@ test('nobody speaks with a source that is not his: not a peer, not a LAN host, n
   assert.equal(send(pair, pair.near, udp(SERVER, P, 53, port)).near[0]?.dst, A);
 });
 
+test('an ICMP error about a flow with the far side is taken from there only', (t) => {
+  const pair = pairFor(t);
+  const flow = send(pair, pair.far, udp(D, A));
+  send(pair, pair.near, udp(A, D, 53, 5000));
+  const quoted = build(udp(A, D, 53, 5000));
+  const error: PacketOptions = { proto: 'icmp', type: 3, code: 1, src: '192.168.20.1', dst: A, payload: quoted };
+  assert.equal(flow.near.length, 1);
+  assert.deepEqual(send(pair, pair.near, { ...error, src: SERVER }).near, []);
+  assert.deepEqual(send(pair, pair.near, error).near, []);
+  // The far router says so itself: its VM does not answer ARP, its kernel tells A.
+  pair.far.setPlan({ ...pair.far.plan, hostAddresses: [...pair.far.plan.hostAddresses, ip('192.168.20.1')] });
+  assert.equal(send(pair, pair.far, error).near[0]?.dst, A);
+});
+
+test('a peer that takes everything (0.0.0.0/0): a forward of ours still answers by the uplink', (t) => {
+  const plan = makePlan({ forwards: [{ first: 80, to: B, protos: ['udp'] }] });
+  const pair = pairFor(t, { near: { plan }, allowedFar: ['0.0.0.0/0'] });
+  const out = send(pair, pair.near, udp(A, SERVER));
+  assert.equal(out.near.length, 0, 'the internet is behind the peer now');
+  const client = send(pair, pair.near, udp(OTHER, P, 1234, 80));
+  assert.deepEqual([client.near[0]?.src, client.near[0]?.dst], [OTHER, B]);
+  const answer = send(pair, pair.near, udp(B, OTHER, 80, 1234));
+  assert.deepEqual([answer.near[0]?.src, answer.near[0]?.dst, answer.far.length], [P, OTHER, 0]);
+});
+
 test('a source that the peer was not given is dropped by the device, by name', (t) => {
   const pair = pairFor(t);
   pair.far.setPlan({ ...pair.far.plan, hostAddresses: [...pair.far.plan.hostAddresses, ip(OTHER)] });
@@ -418,4 +444,38 @@ test('a peer that does not answer is told of, so that its name can be looked up 
   }
   const silent = near.told.filter(({ kind }) => kind === 'link-silent');
   assert.ok(silent.length >= 1, JSON.stringify(near.told));
+});
+
+test('several workers: one has the links, another gives it what it has for them', (t) => {
+  const clock = { now: 1_000_000 };
+  const [one, two] = native.pairCreate();
+  const farKeys = newKeys();
+  const toFar = { keys: farKeys, allowed: ['192.168.20.0/24'] };
+  const plan = withLinks(makePlan(), [{ address: NEAR, peers: [toFar] }]);
+  const owner = new Router(plan, clock, newKeys(), { handOver: one });
+  const other = new Router(plan, clock, owner.keys, { handOver: two, owner: false });
+  const far = new Router(
+    withLinks(farPlan(), [{ address: FAR, peers: [{ keys: owner.keys, allowed: EVERYWHERE }] }]),
+    clock,
+    farKeys,
+  );
+  const all = [owner, other, far];
+  t.after(() => {
+    for (const router of all) router.close();
+    native.closeFd(one);
+    native.closeFd(two);
+  });
+  assert.equal(other.told.length, 0, 'it opens no port');
+  far.know({ keys: owner.keys, allowed: EVERYWHERE });
+  owner.know(toFar, `127.0.0.1:${far.port()}`);
+  settle(...all);
+  for (let i = 0; i < 20; i++)
+    other.tun.push(build(udp(A, D, 5000 + i, 53, { payload: new Uint8Array(1200).fill(i) })));
+  settle(...all);
+  const out = far.tun.take().map(look);
+  assert.deepEqual(
+    out.map(({ sport, ok }) => [sport, ok]),
+    Array.from({ length: 20 }, (_, i) => [5000 + i, true]),
+  );
+  assert.deepEqual(other.rig.verdicts(), { forward: 20 });
 });
