@@ -1,0 +1,165 @@
+/** Site links on the real kernel: the daemon on both sides, Debian's wireguard-go as the road warrior (drawn in site-stage.ts). */
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import type { Host } from '../../src/lab/index.js';
+import { FAR, LINK_MTU, meet, NEAR_LINK, PHONE, raisePhone, raiseSites, type SiteStage } from './site-stage.js';
+import { addressOf, Capture, INTERNET, LAN, P } from './stage.js';
+
+/** A gigabyte where somebody asks for it. */
+const BYTES = Number(process.env.TUNGATE_SITE_BYTES ?? 64 << 20);
+
+async function ping(from: Host, to: string, ...more: string[]): Promise<{ ok: boolean; text: string }> {
+  const { code, stdout } = await from.ns.run(['ping', '-c', '1', '-W', '5', ...more, to]);
+  return { ok: code === 0, text: stdout };
+}
+
+async function hops(from: Host, to: string): Promise<string[]> {
+  const text = await from.ns.must(['traceroute', '-n', '-q', '1', '-w', '5', '-m', '8', to]);
+  return text
+    .trim()
+    .split('\n')
+    .slice(1)
+    .map((line) => line.trim().split(/\s+/)[1]!);
+}
+
+describe('two sites', () => {
+  let stage: SiteStage;
+  before(async () => {
+    stage = await raiseSites();
+    await meet(stage.a, FAR.d);
+  });
+  after(() => stage?.lab.close());
+
+  test('LAN to LAN, both ways, untranslated: TCP, UDP, ping', async () => {
+    const { a, d } = stage;
+    for (const proto of ['tcp', 'udp'] as const) {
+      assert.equal(addressOf((await a.ask(proto, { to: FAR.d, port: 7 })).peer), LAN.a);
+      assert.equal(addressOf((await d.ask(proto, { to: LAN.a, port: 7 })).peer), FAR.d);
+    }
+    assert.ok((await ping(d, LAN.b)).ok);
+  });
+
+  test('REQ-58, REQ-43 traceroute sees each router once', async () => {
+    assert.deepEqual(await hops(stage.a, FAR.d), [LAN.gateway, FAR.link, FAR.d]);
+    assert.deepEqual(await hops(stage.d, LAN.a), [FAR.gateway, NEAR_LINK, LAN.a]);
+  });
+
+  test('REQ-47 the MTU of the link: the largest ping passes, one byte more is told, without DF it is fragmented', async () => {
+    const { a } = stage;
+    assert.ok((await ping(a, FAR.d, '-M', 'do', '-s', String(LINK_MTU - 28))).ok);
+    const more = await ping(a, FAR.d, '-M', 'do', '-s', String(LINK_MTU - 27));
+    assert.match(more.text, new RegExp(`From ${LAN.gateway} .*mtu = ${LINK_MTU}`));
+    assert.ok((await ping(a, FAR.d, '-M', 'dont', '-s', '5000')).ok);
+  });
+
+  test('a large download arrives intact, both ways, and nothing of it is seen in the clear', async () => {
+    const { a, d, inet } = stage;
+    const watch = await Capture.start(inet, 'any', `host ${FAR.d} or host ${LAN.a}`);
+    for (const [from, to] of [
+      [a, FAR.d],
+      [d, LAN.a],
+    ] as const) {
+      const got = await from.download(`http://${to}:8080/${BYTES}`, 600);
+      assert.deepEqual([got.intact, got.bytes, addressOf(got.peer)], [true, BYTES, from.address]);
+    }
+    assert.deepEqual(await watch.stop(), []);
+  });
+
+  test('the host itself reaches the far site, and the far site its services at the link address', async () => {
+    const { router, d } = stage;
+    const out = await router.askTcp({ to: FAR.d, port: 7 });
+    assert.equal(addressOf(out.peer), NEAR_LINK);
+    const into = await d.askTcp({ to: NEAR_LINK, port: 22 });
+    assert.deepEqual([into.host, addressOf(into.peer)], ['router', FAR.d]);
+    assert.ok((await ping(router, FAR.link)).ok);
+  });
+
+  test('a forward to a VM behind a peer: the client from the internet is served, the VM sees the link', async () => {
+    const answer = await stage.one.askTcp({ to: P, port: 8081 });
+    assert.deepEqual([answer.host, addressOf(answer.peer)], ['client-d', NEAR_LINK]);
+  });
+
+  test('REQ-10 hairpin from a site link: the receiver sees P', async () => {
+    for (const proto of ['tcp', 'udp'] as const) {
+      const answer = await stage.d.ask(proto, { to: P, port: 8000 });
+      assert.deepEqual([answer.host, addressOf(answer.peer)], ['client-b', P]);
+    }
+  });
+
+  test('the far LAN still goes out by its own uplink', async () => {
+    assert.equal(addressOf((await stage.d.askTcp({ to: INTERNET.one, port: 7 })).peer), INTERNET.two);
+  });
+
+  test("the router's own UDP port is never captured, nor given out (REQ-65)", async () => {
+    const sender = await stage.a.bind(51820);
+    await sender.send(INTERNET.one, 7, 'who am I');
+    const { peer } = JSON.parse((await sender.next()).text) as { peer: string };
+    await sender.close();
+    assert.notEqual(peer, `${P}:51820`);
+    await meet(stage.a, FAR.d);
+  });
+
+  test('kill -9 of either side: the session is new at once, connections through it and beside it go on', async () => {
+    const { a, d, near, far } = stage;
+    const across = await a.connect({ to: FAR.d, port: 7 });
+    const outside = await a.connect({ to: INTERNET.one, port: 7 });
+    await across.say('before');
+    await outside.say('before');
+    await near.kill();
+    await near.up();
+    assert.equal((await across.say('after near')).text, 'after near');
+    assert.equal((await outside.say('after near')).text, 'after near');
+    await far.kill();
+    await far.up();
+    assert.equal((await across.say('after far')).text, 'after far');
+    await across.hangUp();
+    await outside.hangUp();
+    assert.ok((await ping(d, LAN.a)).ok);
+  });
+
+  test('a road warrior by wireguard-go: to the LAN, to the far site, to the internet by P', async () => {
+    const phone = await raisePhone(stage, [
+      LAN.subnet,
+      `${NEAR_LINK}/32`,
+      `${INTERNET.two.replace(/\.\d+$/, '.0')}/24`,
+    ]);
+    const { one, a } = stage;
+    await meet(one, LAN.a);
+    assert.equal(addressOf((await one.askTcp({ to: LAN.a, port: 7 })).peer), PHONE);
+    assert.equal((await one.askTcp({ to: NEAR_LINK, port: 22 })).host, 'router');
+    const out = await one.askTcp({ to: INTERNET.two, port: 22 });
+    assert.deepEqual([out.host, addressOf(out.peer)], ['host-2', P]);
+    // Nobody listed that peers reach each other.
+    one.ns.ip(`route add ${FAR.subnet} dev ${phone} src ${PHONE}`);
+    const refused = await ping(one, FAR.d);
+    assert.match(refused.text, /Packet filtered/);
+    assert.ok((await ping(a, PHONE)).ok);
+  });
+
+  test('a plain stop leaves the kernel as it was', async () => {
+    const { near, far, router } = stage;
+    assert.equal(await near.stop(), 0);
+    assert.equal(await far.stop(), 0);
+    assert.doesNotMatch(await router.ns.must(['ip', 'route', 'show', 'table', 'all']), /tun|10\.99|192\.168\.20/);
+  });
+});
+
+describe('two sites with the same subnet', () => {
+  let stage: SiteStage;
+  before(async () => {
+    stage = await raiseSites({ sameSubnet: true });
+    await meet(stage.a, '10.71.2.170');
+  });
+  after(() => stage?.lab.close());
+
+  test('map: each sees the other by the other name, connections and errors alike', async () => {
+    const { a, d } = stage;
+    const there = await a.askTcp({ to: '10.71.2.170', port: 7 });
+    assert.deepEqual([there.host, there.peer.replace(/:\d+$/, '')], ['client-d', '10.71.1.170']);
+    const back = await d.askUdp({ to: '10.71.1.20', port: 7 });
+    assert.deepEqual([back.host, addressOf(back.peer)], ['client-b', '10.71.2.170']);
+    assert.equal(await a.tryAsk('tcp', { to: '10.71.2.170', port: 9 }), 'ECONNREFUSED');
+    // The last line is a port-unreachable that quotes what the VM got.
+    assert.deepEqual(await hops(a, '10.71.2.170'), [LAN.gateway, FAR.link, '10.71.2.170']);
+  });
+});
