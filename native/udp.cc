@@ -116,7 +116,7 @@ static Napi::Value UdpOpen(const Napi::CallbackInfo& info) {
     Wish(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
     Wish(fd, IPPROTO_IPV6, IPV6_RECVTCLASS, 1);
   } else {
-    // As the kernel's WireGuard: no DF outside. The inner MTU keeps packets whole, and a forged "too big" makes no hole.
+    // As the kernel's WireGuard: no DF outside, unless the owner wants it (udpDontFragment). A forged "too big" makes no hole then.
     Wish(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT);
     Wish(fd, IPPROTO_IP, IP_PKTINFO, 1);
     Wish(fd, IPPROTO_IP, IP_RECVTOS, 1);
@@ -143,6 +143,38 @@ static void UdpMark(const Napi::CallbackInfo& info) {
   if (setsockopt(IntArgument(info, 0, "fd"), SOL_SOCKET, SO_MARK, &mark, sizeof mark) < 0) {
     ThrowErrno(info.Env(), errno, "setsockopt SO_MARK", "", "a mark on packets needs CAP_NET_ADMIN");
   }
+}
+
+// udpDontFragment(fd, family): DF outside, and nothing is sent that the kernel knows to be too long for the path.
+static void UdpDontFragment(const Napi::CallbackInfo& info) {
+  int fd = IntArgument(info, 0, "fd");
+  bool six = IntArgument(info, 1, "family") == 6;
+  int value = six ? IPV6_PMTUDISC_DO : IP_PMTUDISC_DO;
+  if (setsockopt(fd, six ? IPPROTO_IPV6 : IPPROTO_IP, six ? IPV6_MTU_DISCOVER : IP_MTU_DISCOVER, &value, sizeof value) < 0) {
+    ThrowErrno(info.Env(), errno, "setsockopt MTU_DISCOVER");
+  }
+}
+
+// udpPathMtu(endpoint, mark): what the kernel knows of the path; 0 = no way there.
+static Napi::Value UdpPathMtu(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  if (!info[0].IsTypedArray() || info[0].As<Napi::TypedArray>().TypedArrayType() != napi_int32_array ||
+      info[0].As<Napi::TypedArray>().ElementLength() < static_cast<size_t>(kEndpointWords)) {
+    throw Napi::TypeError::New(env, "udpPathMtu(endpoint: Int32Array, mark)");
+  }
+  const int32_t* endpoint = info[0].As<Napi::Int32Array>().Data();
+  int mark = IntArgument(info, 1, "mark");
+  bool six = endpoint[kFamily] == 6;
+  sockaddr_storage to;
+  socklen_t bytes = WriteAddress(endpoint, &to);
+  int fd = socket(six ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, IPPROTO_UDP);
+  if (fd < 0) return Napi::Number::New(env, 0);
+  if (mark != 0) (void)setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof mark);
+  int mtu = 0;
+  socklen_t size = sizeof mtu;
+  if (connect(fd, reinterpret_cast<sockaddr*>(&to), bytes) < 0 || getsockopt(fd, six ? IPPROTO_IPV6 : IPPROTO_IP, six ? IPV6_MTU : IP_MTU, &mtu, &size) < 0) mtu = 0;
+  close(fd);
+  return Napi::Number::New(env, mtu);
 }
 
 // -- columns --
@@ -484,6 +516,8 @@ void ExportUdp(Napi::Env env, Napi::Object exports, Batches* batches) {
   udp->batches = batches;
   env.AddCleanupHook([](Udp* gone) { delete gone; }, udp);
   exports.Set("udpOpen", Napi::Function::New<UdpOpen>(env, "udpOpen"));
+  exports.Set("udpDontFragment", Napi::Function::New<UdpDontFragment>(env, "udpDontFragment"));
+  exports.Set("udpPathMtu", Napi::Function::New<UdpPathMtu>(env, "udpPathMtu"));
   exports.Set("udpMark", Napi::Function::New<UdpMark>(env, "udpMark"));
   exports.Set("datagramsRegister", Napi::Function::New<DatagramsRegister>(env, "datagramsRegister", udp));
   exports.Set("datagramsRelease", Napi::Function::New<DatagramsRelease>(env, "datagramsRelease", udp));

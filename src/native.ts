@@ -172,6 +172,10 @@ export interface Native {
   // -- udp.cc: UDP in batches, and a tunnel's half of the TUN. The four batch calls never throw and allocate nothing; −EINVAL = not registered. --
   /** A UDP socket of `family` 4 or 6 with all that a tunnel wants (UDP_GRO, packet info, ECN, large buffers); port 0 = any. Throws EADDRINUSE, EAFNOSUPPORT… */
   udpOpen(family: 4 | 6, port: number, mark: number): { readonly fd: number; readonly port: number };
+  /** DF on what is sent; what is longer than the path's known MTU is not sent (REQ-46). */
+  udpDontFragment(fd: number, family: 4 | 6): void;
+  /** Path MTU to an endpoint (link/wireguard/endpoint.ts) as far as the kernel knows it; 0 = no way there. */
+  udpPathMtu(endpoint: Int32Array, mark: number): number;
   /** SO_MARK. */
   udpMark(fd: number, mark: number): void;
   /** Makes the columns of link/wireguard/columns.ts known (keeps references); ids belong to the thread. */

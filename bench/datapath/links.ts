@@ -9,6 +9,7 @@
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { Batch } from '../../src/batch.js';
+import { MAX_LINKS } from '../../src/contract/links.js';
 import { cycler } from '../../src/datapath/cycle.js';
 import { inlineWholeCycle } from '../../src/datapath/jit.js';
 import { Links } from '../../src/datapath/links.js';
@@ -68,7 +69,7 @@ function besideLink(): void {
   const engine = engineFor(FLOWS);
   const peer = { keys: newKeys(), allowed: [`${FAR}/32`, '192.168.20.0/24'] };
   engine.setPlan(withLinks(engine.plan, [{ address: NEAR, peers: [peer] }]));
-  const links = new Links(linkFor(FLOWS), () => {});
+  const links = new Links(linkFor(FLOWS), { tell: () => {}, mtus: new Int32Array(MAX_LINKS) });
   engine.sites = links;
   const step = cycler(engine, links, new Batch());
   for (let n = 0; n < FLOWS; ) n += step();
@@ -76,7 +77,7 @@ function besideLink(): void {
 
   links.setPlan(engine.plan, NOW);
   // The other end is no router: a second cycle in this process would make the compiler give up its constants.
-  const far = new SiteLink('far', { lanes: new Lanes(), mtu: LINK_MTU, silent: () => {} });
+  const far = new SiteLink('far', { lanes: new Lanes(), mtu: LINK_MTU, silent: () => {}, narrow: () => {} });
   far.start(NOW);
   const say = (own: Keys, other: Keys, allowed: string) =>
     `set=1\nprivate_key=${hex(own.secret)}\npublic_key=${hex(other.public)}\nallowed_ip=${allowed}\n`;

@@ -45,6 +45,8 @@ export const enum Header {
   /** Forwards with limits; rows from COUNTED on are not yet in their counts (flow/rule-flows.ts). */
   LIMITED = 21,
   COUNTED = 22,
+  /** Inner MTU of the links by their place in the plan, where a path carries less than the plan says; 0 = as it says. MAX_LINKS words. */
+  LINK_MTUS = 32,
 }
 export const HEADER_BYTES = 4096;
 /** In the header's second half: live flows of the forwards with limits. */

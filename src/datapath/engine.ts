@@ -6,6 +6,7 @@ import { randomFillSync } from 'node:crypto';
 import type { Batch } from '../batch.js';
 import { Counter } from '../contract/counters.js';
 import type { Plan } from '../contract/plan.js';
+import { Header } from '../contract/table-layout.js';
 import { ClosedQueue } from '../flow/closed-queue.js';
 import { Sweeper } from '../flow/expiry.js';
 import { Fragments } from '../flow/fragments.js';
@@ -110,6 +111,16 @@ export class Engine {
     this.table.ruleFlows.setPlan(plan);
     this.helping = this.help.setPlan(plan, this.table);
     this.table.lock.release();
+  }
+
+  /** MTUs of links whose path carries less than the plan says (links.ts). Between two batches. */
+  followLinkMtus(): void {
+    const { header } = this.table;
+    for (const [index, { out }] of this.plan.links.entries()) {
+      const planned = this.plan.interfaces[out]!.mtu;
+      const lower = header[Header.LINK_MTUS + index]!;
+      this.mtus[out] = lower === 0 ? planned : Math.min(planned, lower);
+    }
   }
 
   /** First of `count` IP ids in a row that no other packet to `remote` has had for 2^16 / idStep packets (RFC 6864). */

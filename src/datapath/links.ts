@@ -43,7 +43,19 @@ interface Slot {
   /** When to call tick. */
   due: number;
   retry: number;
+  /** What the path carries where it is less than the plan says, else 0. */
+  narrow: number;
   fresh: boolean;
+}
+
+export interface LinksOptions {
+  readonly tell: (message: FromWorker) => void;
+  /** By place in the plan: where a path carries less than the plan says (table header, LINK_MTUS); for the engines of all workers. */
+  readonly mtus: Int32Array;
+  /** Our end of the pair between workers; −1 = there is one worker. */
+  readonly handOver?: number;
+  /** Worker 0, who has the links. */
+  readonly owner?: boolean;
 }
 
 export class Links implements Link, SiteSender {
@@ -52,6 +64,8 @@ export class Links implements Link, SiteSender {
   readonly #tell: (message: FromWorker) => void;
   /** Our end of the pair between workers, or −1. */
   readonly #handOver: number;
+  /** Table header from LINK_MTUS on. */
+  readonly #mtus: Int32Array;
   readonly #owner: boolean;
   /** What others hand over; only where there are others. */
   readonly #handed: Batch | null;
@@ -68,10 +82,10 @@ export class Links implements Link, SiteSender {
   #number = 0;
   #epochAt = 0;
 
-  /** `handOver`: our end of the pair, −1 = there is one worker. `owner`: worker 0, who has the links. */
-  constructor(tun: Link, tell: (message: FromWorker) => void, handOver = -1, owner = true) {
+  constructor(tun: Link, { tell, mtus, handOver = -1, owner = true }: LinksOptions) {
     this.#tun = tun;
     this.#tell = tell;
+    this.#mtus = mtus;
     this.#handOver = handOver;
     this.#owner = owner;
     this.#handed = owner && handOver >= 0 ? new Batch() : null;
@@ -176,11 +190,13 @@ export class Links implements Link, SiteSender {
       slots[at] = slot;
       slot.out = out;
       // Dormant in the plan: the port stays open, and nothing is routed to it.
-      if (mtu > 0) slot.link.device.mtu = mtu;
+      if (mtu > 0) slot.link.setMtu(mtu);
       this.#configure(slot, listen, mark, now);
     }
     for (const name of before) this.#drop(name);
     this.#slots = slots;
+    this.#mtus.fill(0, 0, MAX_LINKS);
+    for (const [at, slot] of slots.entries()) this.#mtus[at] = slot.narrow;
     this.#watch();
   }
 
@@ -216,8 +232,18 @@ export class Links implements Link, SiteSender {
     }
     const silent = (publicKey: string, attempts: number) =>
       this.#tell({ kind: 'link-silent', link: name, publicKey, attempts });
-    const link = new SiteLink(name, { lanes: this.#lanes, mtu, silent });
-    const slot = { link, out: 0, four: -1, six: -1, due: 0, retry: NEVER, fresh: true };
+    const narrow = (inner: number, endpoint: string, pathMtu: number) => {
+      slot.narrow = inner;
+      const at = this.#slots.indexOf(slot);
+      if (at >= 0) this.#mtus[at] = inner;
+      const text =
+        inner === 0
+          ? `link ${name}: its paths carry packets of full size again`
+          : `link ${name}: the path to ${endpoint} carries ${pathMtu} bytes, so the link carries ${inner} until it carries more`;
+      this.#tell({ kind: 'notice', text });
+    };
+    const link = new SiteLink(name, { lanes: this.#lanes, mtu, silent, narrow });
+    const slot: Slot = { link, out: 0, four: -1, six: -1, due: 0, retry: NEVER, narrow: 0, fresh: true };
     this.#byName.set(name, slot);
     return slot;
   }

@@ -12,7 +12,7 @@ import { Counter, counterView } from '../contract/counters.js';
 import { IMPORT_FATES, ImportFate } from '../contract/import.js';
 import { type FromWorker, Mail, type ToWorker, type WorkerInit } from '../contract/mailbox.js';
 import type { Plan } from '../contract/plan.js';
-import { Row, tableLayout, Words } from '../contract/table-layout.js';
+import { Header, Row, tableLayout, Words } from '../contract/table-layout.js';
 import { Verdict } from '../contract/verdict.js';
 import { holdTime, SLICE_MS } from '../flow/expiry.js';
 import { joinTable, openTable } from '../flow/open.js';
@@ -85,7 +85,12 @@ class Worker {
     this.#engine.idStep = 2 ** Math.ceil(Math.log2(init.workers));
     this.#engine.idOffset = init.index;
     this.#engine.table.quarantine = init.workers > 1 ? this.#engine.table.quarantine : 0;
-    this.#links = new Links(TunLink.adopt('tun', init.tunFd), post, init.handOver, init.index === 0);
+    this.#links = new Links(TunLink.adopt('tun', init.tunFd), {
+      tell: post,
+      mtus: this.#engine.table.header.subarray(Header.LINK_MTUS),
+      handOver: init.handOver,
+      owner: init.index === 0,
+    });
     this.#engine.sites = this.#links;
     // Adopted flows were decided under a plan that may not be this one.
     if (adopted > 0) this.#redecision = new Redecision(init.plan.generation);
@@ -144,6 +149,7 @@ class Worker {
     this.#mailbox[Mail.ALIVE] = now;
     const { fragments, sweeper, plan } = engine;
     fragments.sweep(now, plan.timeouts.fragment);
+    engine.followLinkMtus();
     const counters = this.#counters;
     counters[Counter.VERDICT + Verdict.FRAGMENT_TIMEOUT]! += fragments.expired;
     counters[Counter.VERDICT + Verdict.FRAGMENT_LIMIT]! += fragments.evicted;

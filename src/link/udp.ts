@@ -9,6 +9,8 @@ import { native } from '../native.js';
 const TRIES = 16;
 
 export class UdpPort {
+  /** DF on what is sent. Before `start`. */
+  dontFragment = false;
   /** −1 = none. */
   four = -1;
   six = -1;
@@ -86,7 +88,9 @@ export class UdpPort {
   /** Undefined: this kernel has not that family. */
   #try(family: 4 | 6, port: number): { fd: number; port: number } | undefined {
     try {
-      return native.udpOpen(family, port, this.#mark | 0);
+      const bound = native.udpOpen(family, port, this.#mark | 0);
+      if (this.dontFragment) native.udpDontFragment(bound.fd, family);
+      return bound;
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'EAFNOSUPPORT') return undefined;
       throw error;

@@ -3,6 +3,7 @@
  * link without a router, so its half is counted as well. With the argument "spoil" one empty array a packet is made beside.
  */
 import { Batch } from '../../src/batch.js';
+import { MAX_LINKS } from '../../src/contract/links.js';
 import { cycler } from '../../src/datapath/cycle.js';
 import { Links } from '../../src/datapath/links.js';
 import { Lanes, ReplayLink, SiteLink } from '../../src/link/index.js';
@@ -25,11 +26,14 @@ const back = Array.from({ length: FLOWS }, (_, i) =>
   build({ proto: 'udp', src: D, dst: A, sport: 53, dport: 5000 + i, payload }),
 );
 
-const links = new Links(new ReplayLink(out, { clock: () => NOW, batch: FLOWS }), () => {});
+const links = new Links(new ReplayLink(out, { clock: () => NOW, batch: FLOWS }), {
+  tell: () => {},
+  mtus: new Int32Array(MAX_LINKS),
+});
 engine.sites = links;
 links.setPlan(plan, NOW);
 const step = cycler(engine, links, new Batch());
-const far = new SiteLink('far', { lanes: new Lanes(), mtu: LINK_MTU, silent: () => {} });
+const far = new SiteLink('far', { lanes: new Lanes(), mtu: LINK_MTU, silent: () => {}, narrow: () => {} });
 far.start(NOW);
 const say = (own: Keys, other: Keys, allowed: string) =>
   `set=1\nprivate_key=${hex(own.secret)}\npublic_key=${hex(other.public)}\nallowed_ip=${allowed}\n`;

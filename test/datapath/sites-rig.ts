@@ -8,6 +8,7 @@ import { Batch } from '../../src/batch.js';
 import type { Link, LinkAccess, LinkPeer } from '../../src/contract/links.js';
 import type { FromWorker } from '../../src/contract/mailbox.js';
 import { OWNER_POOL, type Plan } from '../../src/contract/plan.js';
+import { Header } from '../../src/contract/table-layout.js';
 import { cycler } from '../../src/datapath/cycle.js';
 import { Links } from '../../src/datapath/links.js';
 import { MemoryLink } from '../../src/link/index.js';
@@ -125,7 +126,12 @@ export class Router {
   ) {
     this.rig = new Rig({ change: () => plan });
     this.tun = new MemoryLink('tun', () => clock.now);
-    this.links = new Links(this.tun, (message) => this.told.push(message), handOver, owner);
+    this.links = new Links(this.tun, {
+      tell: (message) => this.told.push(message),
+      mtus: this.rig.engine.table.header.subarray(Header.LINK_MTUS),
+      handOver,
+      owner,
+    });
     this.rig.engine.sites = this.links;
     this.#step = cycler(this.rig.engine, this.links, new Batch());
     this.links.setPlan(plan, clock.now);
@@ -163,6 +169,7 @@ export class Router {
     for (let n = this.#step(); n > 0; n = this.#step()) packets += n;
     if (this.links.any) packets += this.links.turn(this.#step, now);
     this.links.tick(now);
+    this.rig.engine.followLinkMtus();
     return packets;
   }
 

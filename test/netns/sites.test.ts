@@ -1,7 +1,7 @@
 /** Site links on the real kernel: the daemon on both sides, Debian's wireguard-go as the road warrior (drawn in site-stage.ts). */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import type { Host } from '../../src/lab/index.js';
+import { type Host, until } from '../../src/lab/index.js';
 import { FAR, LINK_MTU, meet, NEAR_LINK, PHONE, raisePhone, raiseSites, type SiteStage } from './site-stage.js';
 import { addressOf, Capture, INTERNET, LAN, P } from './stage.js';
 
@@ -134,6 +134,23 @@ describe('two sites', () => {
     const refused = await ping(one, FAR.d);
     assert.match(refused.text, /Packet filtered/);
     assert.ok((await ping(a, PHONE)).ok);
+  });
+
+  test('REQ-46 a path that carries less: datagrams have DF, the link learns it, and says so to who sends too much', async () => {
+    const { a, d, inet, two } = stage;
+    const watch = await Capture.start(inet, 'wan', 'udp port 51820 and ip[6] & 0x40 = 0');
+    inet.ip('link set to-2 mtu 1400');
+    two.ns.ip('link set eth0 mtu 1400');
+    const told = new RegExp(`From ${LAN.gateway} .*mtu = ${1400 - 60}`);
+    await until(
+      async () => told.test((await a.ns.run(['ping', '-c', '1', '-W', '1', '-M', 'do', '-s', '1392', FAR.d])).stdout),
+      'the sender is told the new MTU',
+    );
+    assert.ok((await ping(a, FAR.d, '-M', 'do', '-s', String(1400 - 60 - 28))).ok);
+    assert.ok((await ping(a, FAR.d, '-M', 'dont', '-s', '4000')).ok);
+    const got = await d.download(`http://${LAN.a}:8080/${8 << 20}`);
+    assert.ok(got.intact);
+    assert.deepEqual(await watch.stop(), [], 'every datagram had DF');
   });
 
   test('a plain stop leaves the kernel as it was', async () => {

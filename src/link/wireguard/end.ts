@@ -115,8 +115,13 @@ export class TunnelEnd {
   /** Sends slots 0…n, of which `wanted` are PASS. */
   protected transmitSealed(columns: Columns, n: number, wanted: number): void {
     const sent = native.udpSend(this.port.four, this.port.six, columns.datagrams, n);
-    if (sent !== wanted) this.counts[TunnelCount.SEND_FAILED]! += wanted - Math.max(0, sent);
+    if (sent === wanted) return;
+    this.counts[TunnelCount.SEND_FAILED]! += wanted - Math.max(0, sent);
+    this.failed();
   }
+
+  /** Datagrams were refused. */
+  protected failed(): void {}
 
   #emit(message: Uint8Array, endpoint: Int32Array): void {
     if (this.#ownSlots === OWN_SLOTS || this.#ownBytes + message.length > OWN_BYTES) this.flush();

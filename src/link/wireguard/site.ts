@@ -9,6 +9,10 @@
  * so that a packet of 64 KiB costs its stages what one of 1,400 bytes would. For that it is copied, from the columns into the batch:
  * some 50 ns a packet beside about a microsecond for its cipher.
  *
+ * Datagrams leave with DF. What the path cannot carry comes back as EMSGSIZE, now or once a router on the way has complained: then the kernel is asked for the
+ * path MTU of each peer that has a session, the smallest decides what the link carries, and is looked up again every LOOK_MS, because the kernel forgets it
+ * after ten minutes. A forged complaint must know our ports, and ends at the kernel's least (552 bytes).
+ *
  * Columns are scratch between two calls, with one exception: what was opened may need several batches (`fill` until it returns 0). Nothing else may use
  * these columns meanwhile; sending has columns of its own.
  */
@@ -17,17 +21,23 @@ import type { LinkStatus } from '../../contract/links.js';
 import { native } from '../../native.js';
 import { batchId } from '../batch-id.js';
 import { stamp } from '../link.js';
-import { keyText } from './device.js';
+import { innerMtu, keyText } from './device.js';
 import { type Lanes, TunnelCount, TunnelEnd } from './end.js';
-import { formatEndpoint } from './endpoint.js';
+import { Ep, formatEndpoint } from './endpoint.js';
 import { OUTCOMES } from './outcome.js';
 import { Stat } from './peer.js';
 import { answerNow } from './uapi.js';
+
+const LOOK_MS = 60_000;
+/** While datagrams are refused. */
+const LOOK_SOON_MS = 1000;
 
 export interface SiteOptions {
   readonly lanes: Lanes;
   /** Inner. */
   readonly mtu: number;
+  /** The path to that endpoint carries less than `mtu` says (outer bytes), or again as much (0). */
+  readonly narrow: (mtu: number, endpoint: string, pathMtu: number) => void;
   /** An initiation was not answered in time. */
   readonly silent: (publicKey: string, attempts: number) => void;
 }
@@ -36,6 +46,11 @@ export class SiteLink extends TunnelEnd {
   /** Why the port is not open, or ''. */
   problem = '';
   readonly #lanes: Lanes;
+  readonly #narrow: SiteOptions['narrow'];
+  /** As configured. */
+  #widest: number;
+  #refused = false;
+  #lookAt = 0;
   /** Opened datagrams that are not all in a batch yet. */
   #opened = 0;
   #more: 0 | 1 = 0;
@@ -44,6 +59,54 @@ export class SiteLink extends TunnelEnd {
   constructor(name: string, options: SiteOptions) {
     super(name, { mtu: options.mtu, silent: (peer, attempts) => options.silent(keyText(peer.publicKey), attempts) });
     this.#lanes = options.lanes;
+    this.#narrow = options.narrow;
+    this.#widest = options.mtu;
+    this.port.dontFragment = true;
+  }
+
+  /** What the link may carry; the path may carry less. */
+  setMtu(mtu: number): void {
+    if (mtu === this.#widest) return;
+    const narrow = this.device.mtu < this.#widest;
+    this.#widest = mtu;
+    if (!narrow || mtu < this.device.mtu) this.device.mtu = mtu;
+    this.#lookAt = 0;
+  }
+
+  override tick(now: number): number {
+    const at = super.tick(now);
+    const narrow = this.device.mtu < this.#widest;
+    if (!this.#refused && !narrow) return at;
+    if (now >= this.#lookAt) {
+      this.#lookAt = now + (this.#refused ? LOOK_SOON_MS : LOOK_MS);
+      this.#refused = false;
+      this.#look();
+    }
+    return Math.min(at, this.#lookAt);
+  }
+
+  protected override failed(): void {
+    this.#refused = true;
+  }
+
+  /** Asks the kernel what the paths carry. */
+  #look(): void {
+    const { device, port } = this;
+    let mtu = this.#widest;
+    let endpoint = '';
+    let path = 0;
+    for (const peer of device.peers) {
+      if (!peer?.hasEndpoint || peer.current === null) continue;
+      const bytes = native.udpPathMtu(peer.endpoint, port.mark | 0);
+      const inner = innerMtu(bytes, peer.endpoint[Ep.FAMILY]!);
+      if (bytes === 0 || inner >= mtu) continue;
+      mtu = inner;
+      path = bytes;
+      endpoint = formatEndpoint(peer.endpoint);
+    }
+    if (mtu === device.mtu) return;
+    device.mtu = mtu;
+    this.#narrow(mtu === this.#widest ? 0 : mtu, endpoint, path);
   }
 
   /** Takes datagrams of one socket and opens them. False: nothing was there, or nothing that goes on. */
