@@ -92,13 +92,22 @@ function socketsOf(pid: string): number[] {
   const inodes: number[] = [];
   try {
     for (const fd of readdirSync(`/proc/${pid}/fd`)) {
-      const inode = /^socket:\[(\d+)\]$/.exec(readlinkSync(`/proc/${pid}/fd/${fd}`))?.[1];
+      const inode = /^socket:\[(\d+)\]$/.exec(targetOf(pid, fd))?.[1];
       if (inode) inodes.push(Number(inode));
     }
   } catch {
-    // The process ended, closed that descriptor, or is not ours to look at: what was seen so far counts.
+    // The process ended, or is not ours to look at.
   }
   return inodes;
+}
+
+/** Empty: closed meanwhile, as in our own list always the one by which the list was read. */
+function targetOf(pid: string, fd: string): string {
+  try {
+    return readlinkSync(`/proc/${pid}/fd/${fd}`);
+  } catch {
+    return '';
+  }
 }
 
 function nameOf(pid: string): string {
