@@ -84,6 +84,15 @@ test('REQ-14 fragments: in order, none above the MTU, all of the packet, right c
   );
 });
 
+test('REQ-46 a datagram bears the ECN of the packet inside, also of its fragments (RFC 6040)', () => {
+  const batch = new Batch();
+  for (const tos of [0, 1, 2, 3, 0xb8 | 2])
+    put(batch, build({ proto: 'udp', src: '10.0.0.1', dst: '10.0.0.2', tos, payload: new Uint8Array(100) }));
+  put(batch, build({ proto: 'udp', src: '10.0.0.1', dst: '10.0.0.2', tos: 2, payload: new Uint8Array(2000) }));
+  assert.equal(native.batchSplit(batchId(batch), batch.count, columns.datagrams, 1400, 0), 7);
+  assert.deepEqual([...columns.ecn.subarray(0, 7)], [0, 1, 2, 3, 2, 2, 2]);
+});
+
 test('DF is never cut: what is too long then was refused before', () => {
   const batch = new Batch();
   put(batch, build({ proto: 'udp', src: '10.0.0.1', dst: '10.0.0.2', df: true, payload: new Uint8Array(3000) }));

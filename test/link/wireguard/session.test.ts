@@ -256,6 +256,19 @@ test('REQ-58 allowed IPs: a packet from a peer must come from its own addresses'
   assert.equal(a.device.counts[Outcome.NO_PEER], 1);
 });
 
+test('REQ-46 congestion met outside: a packet that can say so goes on, another is dropped by name (RFC 6040)', () => {
+  const { world, a, b } = quiet();
+  a.send([hello()]);
+  world.run(100);
+  b.outerEcn = 3;
+  const able = hello(2);
+  able[1] = 2;
+  a.send([hello(1), able]);
+  world.run(100);
+  assert.equal(b.arrived.length, 2);
+  assert.equal(b.device.counts[Outcome.BAD_ECN], 1);
+});
+
 test('IPv6 inside, and IPv6 outside', () => {
   const { world, a, b, peerOfA } = quiet();
   b.move('[2001:db8::2]:51820');

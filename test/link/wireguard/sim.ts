@@ -44,6 +44,8 @@ const SLOT_BYTES = 2048;
 export class Node {
   readonly device: Device;
   readonly columns = new Columns(64, new Uint8Array(64 * SLOT_BYTES));
+  /** ECN bits of all datagrams that come in. */
+  outerEcn = 0;
   readonly arrived: Arrived[] = [];
   /** Every datagram that it sent, for tests that look at the wire. */
   readonly sent: { readonly at: number; readonly bytes: Uint8Array; readonly to: string }[] = [];
@@ -112,6 +114,7 @@ export class Node {
       c.len[i] = bytes.length;
       c.data.set(bytes, c.off[i]!);
       c.endpoint.set(parseEndpoint(from)!, i * ENDPOINT_WORDS);
+      c.ecn[i] = this.outerEcn;
     }
     this.device.open(c, datagrams.length, this.world.now);
     const outcomes = datagrams.map((_, i) => c.outcome[i]!);
