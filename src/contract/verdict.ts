@@ -95,7 +95,7 @@ const rows: readonly (readonly [Verdict, string, Fate, string])[] = [
     Verdict.FOREIGN_SOURCE,
     'foreign-source',
     'drop',
-    'Came in on a LAN with a source outside its subnet, or from outside for an address that is not ours: a wrong address in a VM, or spoofing.',
+    'Came in with a source that is not that side’s: on a LAN from outside its subnet, by a link or from outside in a flow of others, or from outside for an address that is not ours: a wrong address in a VM, or spoofing.',
   ],
   [
     Verdict.OUTSIDE_TO_LAN,

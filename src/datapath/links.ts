@@ -37,6 +37,9 @@ interface Slot {
   readonly link: SiteLink;
   /** Index into Plan.interfaces. */
   out: number;
+  /** As the plan has them. */
+  listen: number;
+  mark: number;
   /** Descriptors in the poller; −1 = none. */
   four: number;
   six: number;
@@ -181,22 +184,19 @@ export class Links implements Link, SiteSender {
   setPlan(plan: Plan, now: number): void {
     this.#outs = plan.links.map(({ out }) => out);
     if (!this.#owner) return;
-    const before = new Set(this.#byName.keys());
-    const slots: Slot[] = [];
-    for (const [at, { name, out, listen, mark }] of plan.links.entries()) {
-      before.delete(name);
-      const mtu = plan.interfaces[out]!.mtu;
+    // First those that go: another may come on their port.
+    const names = new Set(plan.links.map(({ name }) => name));
+    for (const name of [...this.#byName.keys()]) if (!names.has(name)) this.#drop(name);
+    this.#slots = plan.links.map(({ name, out, listen, mark }) => {
+      const { mtu } = plan.interfaces[out]!;
       const slot = this.#byName.get(name) ?? this.#make(name, mtu);
-      slots[at] = slot;
-      slot.out = out;
       // Dormant in the plan: the port stays open, and nothing is routed to it.
       if (mtu > 0) slot.link.setMtu(mtu);
-      this.#configure(slot, listen, mark, now);
-    }
-    for (const name of before) this.#drop(name);
-    this.#slots = slots;
+      return Object.assign(slot, { out, listen, mark });
+    });
+    for (const slot of this.#slots) this.#start(slot, now);
     this.#mtus.fill(0, 0, MAX_LINKS);
-    for (const [at, slot] of slots.entries()) this.#mtus[at] = slot.narrow;
+    for (const [at, slot] of this.#slots.entries()) this.#mtus[at] = slot.narrow;
     this.#watch();
   }
 
@@ -243,30 +243,34 @@ export class Links implements Link, SiteSender {
       this.#tell({ kind: 'notice', text });
     };
     const link = new SiteLink(name, { lanes: this.#lanes, mtu, silent, narrow });
-    const slot: Slot = { link, out: 0, four: -1, six: -1, due: 0, retry: NEVER, narrow: 0, fresh: true };
+    const slot: Slot = {
+      link,
+      out: 0,
+      listen: 0,
+      mark: 0,
+      four: -1,
+      six: -1,
+      due: 0,
+      retry: NEVER,
+      narrow: 0,
+      fresh: true,
+    };
     this.#byName.set(name, slot);
     return slot;
   }
 
-  #configure(slot: Slot, listen: number, mark: number, now: number): void {
-    const { link } = slot;
+  /** Port and mark as the plan has them; where the kernel refuses, again later. What was open stays open. */
+  #start(slot: Slot, now: number): void {
+    const { link, listen, mark } = slot;
     const { port } = link;
+    slot.retry = NEVER;
     try {
       if (mark !== port.mark) port.setMark(mark);
       if (listen !== 0 && listen !== port.port) port.setPort(listen);
-    } catch (error) {
-      this.#say(slot, (error as Error).message);
-      return;
-    }
-    if (!port.open) this.#start(slot, now);
-  }
-
-  #start(slot: Slot, now: number): void {
-    const { link } = slot;
-    slot.retry = NEVER;
-    try {
-      link.device.epoch = Date.now() - now;
-      link.start(now);
+      if (!port.open) {
+        link.device.epoch = Date.now() - now;
+        link.start(now);
+      }
       this.#say(slot, '');
     } catch (error) {
       slot.retry = now + RETRY_MS;

@@ -113,12 +113,14 @@ class Worker {
         if (Atomics.load(this.#mailbox, Mail.SENT) !== this.#mailbox[Mail.TAKEN]) this.#takeMail(millis);
         const received = step();
         let idle = received === 0;
+        // The TUN's, also where it had nothing: a link's batches bear the time that they are given.
+        const clock = batch.ctl[Ctl.MILLIS]!;
         if (links.any) {
           if (links.turn(step, millis) > 0) idle = false;
           due = links.tick(millis);
         }
         // A full-speed loop looks at the clock that came with the batch, an idle one asks.
-        if (idle || batch.ctl[Ctl.MILLIS] !== (millis | 0)) {
+        if (idle || clock !== (millis | 0)) {
           millis = native.boottime();
           if (millis - slice >= SLICE_MS || this.#redecision || this.#engine.sweeper.behind) {
             slice = millis;

@@ -432,6 +432,17 @@ test('a port that is taken: the link says so, stays down, and comes up when it i
   assert.deepEqual(second.told, [{ kind: 'link-state', link: 'hq', up: true, fresh: false, port, problem: '' }]);
 });
 
+test('a link of another name on the port of one that goes', (t) => {
+  const { near } = pairFor(t);
+  const { plan } = near;
+  const listen = near.port();
+  near.told.length = 0;
+  near.setPlan({ ...plan, links: plan.links.map((link) => ({ ...link, name: 'other', listen })) });
+  assert.deepEqual(near.told, [
+    { kind: 'link-state', link: 'other', up: true, fresh: true, port: listen, problem: '' },
+  ]);
+});
+
 test('a peer that does not answer is told of, so that its name can be looked up again', (t) => {
   const { near, clock } = pairFor(t);
   const gone = { keys: newKeys(), allowed: ['192.168.50.0/24'] };

@@ -63,6 +63,14 @@ describe('two sites', () => {
       assert.deepEqual([got.intact, got.bytes, addressOf(got.peer)], [true, BYTES, from.address]);
     }
     assert.deepEqual(await watch.stop(), []);
+    // A worker whose clock stood still beside a busy link would have been taken for stuck.
+    for (const router of [stage.near, stage.far]) {
+      const { workers } = await router.json<{ workers: { state: string; restarts: number }[] }>('status');
+      assert.deepEqual(
+        workers.map(({ state, restarts }) => [state, restarts]),
+        [['ready', 0]],
+      );
+    }
   });
 
   test('the host itself reaches the far site, and the far site its services at the link address', async () => {
