@@ -39,7 +39,7 @@ export interface SiteStage extends Topology {
 }
 
 export interface SiteOptions {
-  /** The far LAN; with a's own subnet both sites are mapped. */
+  /** The far LAN has a's own subnet, both sites are mapped, and both routers have two workers. */
   readonly sameSubnet?: boolean;
   readonly forwards?: readonly string[];
   readonly policy?: string;
@@ -120,7 +120,7 @@ ${o.sameSubnet ? '' : `  - { name: far-web, ports: 8081, to: "${FAR.d}:80", prot
       - { name: far, public_key: "${keys.far.public}", preshared_key_file: ${keys.psk.file}, endpoint: "${INTERNET.two}:51820", allowed_ips: [${FAR.link}/32, ${allowed}]${map} }
       - { name: phone, public_key: "${keys.phone.public}", allowed_ips: ${PHONE}/32 }
     policy: ${o.policy ?? '{ lan: allow, internet: nat, host: allow }'}
-`;
+${o.sameSubnet ? 'workers: 2\n' : ''}`;
 }
 
 function farConfig({ keys, links }: Pick<SiteStage, 'keys' | 'links'>, o: SiteOptions): string {
@@ -137,7 +137,7 @@ links:
     peers:
       - { name: near, public_key: "${keys.near.public}", preshared_key_file: ${keys.psk.file}, endpoint: "${P}:51820", allowed_ips: [${NEAR_LINK}/32, ${allowed}]${map} }
     policy: { lan: allow, host: allow }
-`;
+${o.sameSubnet ? 'workers: 2\n' : ''}`;
 }
 
 /** The phone: wireguard-go in the namespace of host-1, its routes into the tunnel. */
