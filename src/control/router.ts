@@ -50,6 +50,9 @@ const RETRY_MS = 1000;
 /** A timer cannot wait longer than 24 days; and a clock that was set is noticed within the hour. */
 const LONGEST_WAIT_MS = 3_600_000;
 
+/** Of what changed in links' devices, what the difference of the plans says already. */
+const IN_THE_PLAN = /: peer \S+( added| removed|: allowed_ips)$/;
+
 interface Applied {
   readonly flows: Swapped;
   readonly difference: string;
@@ -244,7 +247,7 @@ export class Router {
       this.#again();
       throw error;
     });
-    const devices = await this.#links.follow(this.config);
+    const devices = (await this.#links.follow(this.config)).filter((line) => !IN_THE_PLAN.test(line));
     if (devices.length > 0) this.#log.info(`reload: ${devices.join('; ')}`);
     this.#plane.remember(this.config, this.#compiled, this.#notes.length > 0);
     for (const note of this.#notes) this.#log.warn(note);

@@ -5,6 +5,8 @@ import { type Check, fail, ok, type Wanted, warn } from './check.js';
 import { inputRefusals } from './check-netfilter.js';
 import { holdersOf, readSockets } from './sockets.js';
 
+const UNSEEN = 'a process that cannot be seen from here';
+
 export function checkLinks(wanted: Wanted): Check[] {
   const { links } = wanted.plan;
   if (links.length === 0) return [];
@@ -12,18 +14,29 @@ export function checkLinks(wanted: Wanted): Check[] {
 }
 
 function checkPorts(links: readonly Link[]): Check[] {
-  const held = heldPorts(links.map(({ listen }) => listen));
+  const held = holdersOfPorts(links.map(({ listen }) => listen));
   return links.map(({ name, listen }) => {
     const what = `UDP port ${listen} of link "${name}"`;
     if (listen === 0) return ok('links', `link "${name}" takes any free UDP port, and calls first`);
     const holder = held.get(listen);
     if (holder === undefined) return ok('links', `${what} is free`);
+    // Another user's, or one that is just ending: a process that was killed leaves its sockets a moment later.
+    if (holder === UNSEEN)
+      return warn(
+        'links',
+        `${holder} holds ${what}; the link waits for it`,
+        'see: sudo ss -lunp; stop it, or choose another port',
+      );
     return fail('links', `${holder} holds ${what}`, `stop it, or give the link another port (wireguard.listen)`);
   });
 }
 
-/** Who holds these UDP ports; a router of ours does not count. For messages. */
+/** Who holds these UDP ports, in words, as far as they can be seen; a router of ours does not count. */
 export function heldPorts(ports: readonly number[]): Map<number, string> {
+  return new Map([...holdersOfPorts(ports)].filter(([, holder]) => holder !== UNSEEN));
+}
+
+function holdersOfPorts(ports: readonly number[]): Map<number, string> {
   const held = new Map<number, string>();
   if (ports.every((port) => port === 0)) return held;
   const sockets = readSockets().filter(
@@ -31,7 +44,7 @@ export function heldPorts(ports: readonly number[]): Map<number, string> {
   );
   const holders = holdersOf(new Set(sockets.map(({ inode }) => inode)));
   for (const { port, inode } of sockets) {
-    const holder = holders.get(inode) ?? 'a process that cannot be seen from here';
+    const holder = holders.get(inode) ?? UNSEEN;
     if (!isRouter(holder)) held.set(port, holder);
   }
   return held;

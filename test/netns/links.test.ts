@@ -9,11 +9,13 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import type { LinkRow, ReloadAnswer, Status } from '../../src/contract/api.js';
 import { Site, until } from '../../src/lab/index.js';
 import { addressOf, config, diffState, INTERNET, kernelState, LAN, P, prepare, type Stage } from './stage.js';
 import { judge } from './tools.js';
 
+const CLI = fileURLToPath(new URL('../../src/cli.js', import.meta.url));
 const LINK = `tg${process.pid}r`;
 const FAR = '192.168.20.1';
 
@@ -178,6 +180,48 @@ describe('site links', () => {
     const now = (await links()).peers[0]!;
     assert.equal(now.lastHandshake, before.lastHandshake, 'no handshake was needed');
     assert.ok(now.receivedBytes > before.receivedBytes);
+  });
+
+  test('doctor: port, keys, names, and the way to the endpoint, with a smaller MTU where the way is narrow', async () => {
+    const { daemon, inet, router } = stage;
+    const doctor = async () => {
+      const { stdout, stderr } = await router.ns.run([
+        process.execPath,
+        CLI,
+        'doctor',
+        '-c',
+        daemon.configFile,
+        '--json',
+      ]);
+      const checks = JSON.parse(stdout || assert.fail(stderr)) as {
+        name: string;
+        status: string;
+        detail: string;
+        remedy: string;
+      }[];
+      return checks
+        .filter(({ name }) => name === 'links')
+        .map(({ status, detail, remedy }) => `${status} ${detail}; ${remedy}`);
+    };
+    const wide = await doctor();
+    const has = (lines: readonly string[], what: RegExp) =>
+      assert.ok(
+        lines.some((line) => what.test(line)),
+        lines.join('\n'),
+      );
+    has(wide, /^ok UDP port 51820 of link .* is free/); // the router that runs does not count
+    has(wide, /^ok WireGuard is tungate's own/);
+    has(wide, new RegExp(`^ok link .* has public key ${publicKey.replaceAll('+', '\\+')}`));
+    has(wide, /^ok peer "branch" of link .*: datagrams of 1480 bytes reach 198\.51\.100\.10:51820, as MTU 1420 needs/);
+    has(wide, /^ok whether peers reach UDP port 51820 from outside cannot be seen from here/);
+    inet.ip('link set to-1 mtu 1400');
+    const narrow = await doctor();
+    inet.ip('link set to-1 mtu 1500');
+    has(
+      narrow,
+      /^warn peer "branch" of link .*: datagrams of 1480 bytes, .* do not reach .*; those of 139[2-9]|1400 do; write mtu: 13\d\d/,
+    );
+    await router.ns.must(['ip', 'route', 'flush', 'cache']);
   });
 
   test('a config that is wrong changes nothing: a key file that others may read, a port of the pool', async () => {
