@@ -20,6 +20,14 @@ test('every example of docs/configuration.md is a good config', () => {
   }
 });
 
+test('the examples of the README are one good config', () => {
+  const readme = readFileSync(new URL('../README.md', docs), 'utf8');
+  const examples = [...readme.matchAll(/```yaml\n([\s\S]*?)```/g)].map((match) => match[1]!);
+  assert.ok(examples.length >= 2);
+  const result = parseConfig(examples.join(''), 'README.md');
+  if ('errors' in result) assert.fail(formatErrors(result.errors));
+});
+
 test('docs/configuration.md has every key with its default and bounds', () => {
   for (const key of TOP_KEYS) assert.ok(page.includes(`\`${key}\``), `key ${key} is missing`);
   for (const [key, { preset, min, max }] of Object.entries({ ...LIMITS, ...TIMEOUTS })) {
