@@ -7,8 +7,8 @@
 //   npm run mutants -- --jobs 1         one at a time (default 2)
 //
 // The working tree is never touched: each job has a copy of src/ and test/ with a build of its own, everything else is linked.
-// A mutant changes one fragment of one source file; the file is compiled alone, and what came out must differ from what
-// the unchanged file gives, or the mutant counts as an error. Then its test files run until one fails. A test that fails without any
+// A mutant changes one fragment of one source file; the file is compiled, with what it imports so that constants are written into
+// the code as ever, and what came out must differ from what the unchanged file gives, or the mutant counts as an error. Then its test files run until one fails. A test that fails without any
 // mutation proves nothing: it is named, does not count, and the run fails.
 import { spawn, spawnSync } from 'node:child_process';
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -70,10 +70,10 @@ function makeCopies(jobs) {
   return copies;
 }
 
-/** Compiles one file of a copy. Returns what came out. */
+/** Compiles one file of a copy, and what it imports as it was. Returns what came out. */
 function compileFile(copy, file) {
   const project = join(copy, 'tsconfig.one.json');
-  const compilerOptions = { noResolve: true, types: [], incremental: false, tsBuildInfoFile: null };
+  const compilerOptions = { types: [], incremental: false, tsBuildInfoFile: null };
   writeFileSync(project, JSON.stringify({ extends: './tsconfig.json', compilerOptions, include: [], files: [file] }));
   const { status, stdout, stderr } = tsc(copy, '-p', project);
   if (status !== 0) throw new Error(`does not compile: ${stdout}${stderr}`);
