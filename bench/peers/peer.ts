@@ -35,6 +35,8 @@ export interface Peer {
   stop(stage: Stage): Promise<void>;
   /** Live flows, where it can say. */
   flows?(stage: Stage): Promise<number>;
+  /** What operators and their monitoring do to it while packets pass; `n` counts the times. Resolves when it is done. */
+  stir?(stage: Stage, n: number): Promise<void>;
   /** Bytes, by name (rss, pss, table…), of what runs now. */
   memory?(stage: Stage): Promise<Readonly<Record<string, number>>>;
   /** The most flows that this machine lets it have. */

@@ -1,6 +1,8 @@
 /** The daemon as a user starts it, with a config file. */
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import type { ReloadAnswer, Status } from '../../src/contract/api.js';
+import { call, callBytes } from '../../src/control/client.js';
 import { Daemon } from '../../src/lab/index.js';
 import { IPERF, NEIGHBOUR } from '../lib/stage.js';
 import { FIRST_FORWARD, type Peer, ROUTED, type Setup } from './peer.js';
@@ -8,8 +10,14 @@ import { FIRST_FORWARD, type Peer, ROUTED, type Setup } from './peer.js';
 /** Seconds that start and stop may take with 10,000 forwards before something is wrong. */
 const PATIENCE = 120;
 
-function config({ forwards = 0, flows = 0 }: Setup): string {
-  const ports = Array.from({ length: forwards }, (_, n) => `  - "${FIRST_FORWARD + 2 * n}:172.22.161.170:7000/udp"\n`);
+/** Forwards that an operator edits (`stir`), below the pool and beside the bench's own. */
+const EDITED = 100;
+
+function config({ forwards = 0, flows = 0 }: Setup, edit = 0): string {
+  const ports = [
+    ...Array.from({ length: forwards }, (_, n) => `  - "${FIRST_FORWARD + 2 * n}:172.22.161.170:7000/udp"\n`),
+    ...Array.from({ length: edit && EDITED }, (_, n) => `  - "${10_000 + n}:${NEIGHBOUR}:${20_000 + n + edit}/tcp"\n`),
+  ];
   // Up to 1,000,000 flows from 250 addresses: no host comes near its own limits. The pool makes room for many forwards only.
   return `uplink: { interface: wan, address: auto, ports: "${forwards > 0 ? '20000-29999' : '20000-49999'}" }
 lans:
@@ -41,6 +49,16 @@ export function tungate(): Peer {
       const code = await daemon.process.stop('SIGTERM', PATIENCE);
       if (code !== 0) throw new Error(`tungate ended with ${code}\n${daemon.process.tail()}`);
     },
+    /** Scrapes and asks each time; each second time the forwards are edited and the config loaded again. */
+    async stir(_, n) {
+      const socket = join(runtimeOf(daemon), 'api.sock');
+      await callBytes(socket, 'GET', '/metrics');
+      await call<Status>(socket, 'GET', '/status');
+      await callBytes(socket, 'GET', '/flows');
+      if (n % 2 === 0) return;
+      daemon.configure(config({}, n));
+      await call<ReloadAnswer>(socket, 'POST', '/reload');
+    },
     async flows() {
       return (await daemon.json<{ flows: { live: number } }>('status')).flows.live;
     },
@@ -48,13 +66,14 @@ export function tungate(): Peer {
       // nsenter has become the daemon by exec: the pid is its own.
       const rollup = readFileSync(`/proc/${daemon.process.child.pid}/smaps_rollup`, 'latin1');
       const of = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(rollup)?.[1]) * 1024;
-      return { rss: of('Rss'), pss: of('Pss'), table: tableBytes(daemon.runtimeDir) };
+      // The table is a file on tmpfs.
+      return { rss: of('Rss'), pss: of('Pss'), table: statSync(join(runtimeOf(daemon), 'flows')).blocks * 512 };
     },
   };
 }
 
-/** What the flow table takes on tmpfs. It stands in the folder of the one router that runs there. */
-function tableBytes(runtimeDir: string): number {
+/** The folder of the one router that runs there. */
+function runtimeOf({ runtimeDir }: Daemon): string {
   const [name = ''] = readdirSync(runtimeDir);
-  return statSync(join(runtimeDir, name, 'flows')).blocks * 512;
+  return join(runtimeDir, name);
 }

@@ -16,6 +16,43 @@ async function probe(bench: Bench, way: Way, rate: number, seconds: number): Pro
   return pass(client, server, { ...stream, sport: 4000 }, { rate, seconds, delays: true, realtime: true });
 }
 
+/** Flows that live beside a full load, so that listing, sweeping and deciding them again is work. */
+const FLOWS = 10_000;
+/** Milliseconds between two stirs. */
+const STIR_EVERY = 250;
+
+/** Asks and edits the peer until `act` is over. Returns how often. */
+async function stirred<T>(bench: Bench, peer: Peer, act: () => Promise<T>): Promise<{ result: T; times: number }> {
+  let over = false;
+  let times = 0;
+  const stirring = (async () => {
+    while (!over) {
+      await peer.stir!(bench.stage, ++times);
+      await new Promise((resolve) => setTimeout(resolve, STIR_EVERY));
+    }
+  })();
+  try {
+    return { result: await act(), times };
+  } finally {
+    over = true;
+    await stirring;
+  }
+}
+
+/** One TCP stream as fast as it goes, and probes beside it. */
+async function fullLoad(bench: Bench, way: Way, seconds: number): Promise<Received & { sent: number }> {
+  const { client, server } = bench.stage;
+  await iperf(server, client, SERVER, { seconds: 1 });
+  const { result } = await bench.calm.measure(async () => {
+    const full = iperf(server, client, SERVER, { seconds: seconds + 1 });
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    const seen = await probe(bench, way, BUSY, seconds - 0.5);
+    await full;
+    return seen;
+  });
+  return result;
+}
+
 const delays = ({ p50 = 0, p99 = 0, p999 = 0 }: Received) => ({ p50, p99, p999 });
 
 /** Half of what the slower of kernel and tungate can do: the same load for everybody, and one that everybody bears. */
@@ -52,7 +89,7 @@ export const suite: Suite = {
   name: 'latency',
   title: 'Latency',
   method:
-    "Probes of 64 bytes, 1,000 a second (2,000 at full load), stamped by a sender with real-time priority and by the server's kernel on arrival, so that neither program's sleep counts. Half load: 64-byte packets beside them at half the rate that the slower of the kernel and tungate carries without loss, the same for both. Full load: one TCP stream as fast as it goes; the gap is the longest silence of the probes beyond the sender's own. The added latency is the difference from the kernel.",
+    "Probes of 64 bytes, 1,000 a second (2,000 at full load), stamped by a sender with real-time priority and by the server's kernel on arrival, so that neither program's sleep counts. Half load: 64-byte packets beside them at half the rate that the slower of the kernel and tungate carries without loss, the same for both. Full load: one TCP stream as fast as it goes; the gap is the longest silence of the probes beyond the sender's own. Then the same with 10,000 flows while, four times a second, metrics are scraped and status and all flows read, and each second time 100 forwards are edited and the config is loaded again. The added latency is the difference from the kernel.",
   metrics: {
     p50: { title: 'p50', unit: 'µs', better: 'less', compare: 'difference', plot: true },
     p99: { title: 'p99', unit: 'µs', better: 'less', compare: 'difference' },
@@ -82,21 +119,24 @@ export const suite: Suite = {
       bench.record(peer, 'half load', delays(result));
     }, routers);
     const long = quick ? 3 : 60;
+    const thorough = { only: (peer: Peer) => peer.thorough, rounds: quick ? 1 : 2 };
+    const full = (result: Received & { sent: number }) => {
+      const lost = 100 * (1 - result.received / result.sent);
+      return { ...delays(result), gap: (result.gap ?? 0) / 1000, lost };
+    };
+    await bench.rounds(async (peer, way) => {
+      bench.record(peer, `full load, ${long} s`, full(await fullLoad(bench, way, long)));
+    }, thorough);
     await bench.rounds(
       async (peer, way) => {
         const { client, server } = bench.stage;
-        await iperf(server, client, SERVER, { seconds: 1 });
-        const { result } = await bench.calm.measure(async () => {
-          const full = iperf(server, client, SERVER, { seconds: long + 1 });
-          await new Promise((resolve) => setTimeout(resolve, 500));
-          const seen = await probe(bench, way, BUSY, long - 0.5);
-          await full;
-          return seen;
-        });
-        const lost = 100 * (1 - result.received / result.sent);
-        bench.record(peer, `full load, ${long} s`, { ...delays(result), gap: (result.gap ?? 0) / 1000, lost });
+        const many = await outward(bench, way, FLOWS);
+        await pass(client, server, many, { rate: 50_000, seconds: 5, packets: FLOWS });
+        const { result, times } = await stirred(bench, peer, () => fullLoad(bench, way, long));
+        bench.say(`${peer.name}: scraped and listed ${times} times, ${Math.ceil(times / 2)} reloads`);
+        bench.record(peer, `full load and reloads, ${long} s`, full(result));
       },
-      { only: (peer) => peer.thorough, rounds: quick ? 1 : 2 },
+      { ...thorough, only: (peer) => peer.thorough && peer.stir !== undefined },
     );
   },
 };
