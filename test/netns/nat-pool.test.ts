@@ -19,7 +19,7 @@ for local in range(first, first + count * step, step):
     poll.register(sock, select.POLLIN)
     sock.send(b'x')
     if local % 50 == 0: time.sleep(0.01)
-end = time.monotonic() + 10
+end = time.monotonic() + 60
 while len(seen) < count and time.monotonic() < end:
     for fd, _ in poll.poll(100):
         local = open_[fd].getsockname()[1]
@@ -57,7 +57,7 @@ answered, ports = 0, set()
 for number in range(sockets):
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.bind(('0.0.0.0', 43000 + number))
-    sock.settimeout(2)
+    sock.settimeout(20)
     for address in addresses:
         for port in range(first, first + count):
             sock.sendto(b'x', (address, port))
@@ -88,10 +88,9 @@ describe('the port pool under pressure', () => {
   async function many(host: Host, first: number, count: number, step = 1, from = host.address) {
     const argv = ['python3', '-c', MANY, from, INTERNET.one, '7', String(first), String(count), String(step)];
     return new Map(
-      Object.entries(JSON.parse(await host.ns.must(argv)) as Record<string, string>).map(([x, seen]) => [
-        Number(x),
-        seen,
-      ]),
+      Object.entries(JSON.parse(await host.ns.must(argv, { seconds: 120 })) as Record<string, string>).map(
+        ([x, seen]) => [Number(x), seen],
+      ),
     );
   }
 
@@ -153,8 +152,8 @@ describe('the port pool under pressure', () => {
     const told = (await capture.stop()).map((line) => Number(line.split(' ')[0]));
     const refused = (await dropped('ports-exhausted')) - before;
     assert.ok(refused > 1000, `${refused} refused`);
-    // A burst of 200, and 1,000 a second while they were sent.
-    const allowed = 201 + 1000 * (told.at(-1)! - told[0]!);
+    // A burst of 200, and 1,000 a second while they were sent; the witness may see the first ones late.
+    const allowed = 201 + 1000 * (told.at(-1)! - told[0]! + 0.5);
     assert.ok(told.length <= allowed, `${told.length} messages, at most ${allowed} are allowed`);
   });
 
@@ -172,7 +171,7 @@ describe('the port pool under pressure', () => {
     const server = stage.one.ns.spawn(['python3', '-c', ECHO, addresses.join(','), '5000', '20']);
     await server.waitFor(/ready/);
     const said = await stage.a.ns.must(['python3', '-c', FAN, addresses.join(','), '5000', '20', '30'], {
-      seconds: 60,
+      seconds: 120,
     });
     const [answered, ports, least, most] = said.trim().split(' ').map(Number);
     assert.equal(answered, 6000, 'every flow is answered');

@@ -44,7 +44,7 @@ out.sendall(b'who am I\\n')
 print('outside', json.loads(out.recv(4096))['peer'], flush=True)
 host, peer_port, at = sys.stdin.readline().split()
 sock = reusable()
-sock.settimeout(10)
+sock.settimeout(60)
 time.sleep(float(at) - time.time())
 sock.connect((host, int(peer_port)))
 sock.sendall(name.encode())
@@ -87,30 +87,34 @@ describe('REQ-16 TCP simultaneous open through two routers', () => {
     return (await program.waitFor(/outside \S+/)).split(' ')[1]!;
   }
 
-  for (const [what, headStart] of [
-    ['SYNs that cross', 0],
-    ['the one SYN when the other is there already (refused by nobody, repeated)', 0.6],
-  ] as const)
-    test(`${what}: both sides are connected`, async () => {
-      const port = 24_000 + headStart * 10;
-      const left = start(stage.a.ns, 'left', port);
-      const right = start(peer, 'right', port + 11_000);
-      const [leftOutside, rightOutside] = [await outsideOf(left), await outsideOf(right)];
-      assert.equal(leftOutside, `${P}:${port}`);
-      assert.equal(rightOutside, `${INTERNET.two}:${port + 11_000}`);
-      const capture = await Capture.start(stage.inet, 'delay', 'tcp', ['-Q', 'in']);
-      const at = Date.now() / 1000 + 0.5;
-      left.child.stdin!.end(`${rightOutside.replace(':', ' ')} ${at}\n`);
-      right.child.stdin!.end(`${leftOutside.replace(':', ' ')} ${at + headStart}\n`);
-      assert.equal(await left.ended, 0, left.tail());
-      assert.equal(await right.ended, 0, right.tail());
-      assert.match(left.stdout, new RegExp(`met right at ${rightOutside}`));
-      assert.match(right.stdout, new RegExp(`met left at ${leftOutside}`));
-      const lines = await capture.stop();
-      assert.ok(!lines.some((line) => line.includes('[R')), lines.join('\n'));
-      if (headStart === 0) {
-        const kinds = lines.slice(0, 2).map((line) => /Flags \[(\S+)\]/.exec(line)?.[1]);
-        assert.deepEqual(kinds, ['S', 'S'], `the SYNs did cross:\n${lines.join('\n')}`);
-      }
-    });
+  /** Both connect to each other, `headStart` seconds apart. Returns the flags of the first two segments on the slow line. */
+  async function meet(port: number, headStart: number): Promise<(string | undefined)[]> {
+    const left = start(stage.a.ns, 'left', port);
+    const right = start(peer, 'right', port + 11_000);
+    const [leftOutside, rightOutside] = [await outsideOf(left), await outsideOf(right)];
+    assert.equal(leftOutside, `${P}:${port}`);
+    assert.equal(rightOutside, `${INTERNET.two}:${port + 11_000}`);
+    const capture = await Capture.start(stage.inet, 'delay', 'tcp', ['-Q', 'in']);
+    const at = Date.now() / 1000 + 0.5;
+    left.child.stdin!.end(`${rightOutside.replace(':', ' ')} ${at}\n`);
+    right.child.stdin!.end(`${leftOutside.replace(':', ' ')} ${at + headStart}\n`);
+    assert.equal(await left.ended, 0, left.tail());
+    assert.equal(await right.ended, 0, right.tail());
+    assert.match(left.stdout, new RegExp(`met right at ${rightOutside}`));
+    assert.match(right.stdout, new RegExp(`met left at ${leftOutside}`));
+    const lines = await capture.stop();
+    assert.ok(!lines.some((line) => line.includes('[R')), lines.join('\n'));
+    return lines.slice(0, 2).map((line) => /Flags \[(\S+)\]/.exec(line)?.[1]);
+  }
+
+  test('SYNs that cross: both sides are connected', async () => {
+    // On a busy machine one of them may come too late to cross the other; whichever way, they are connected.
+    const seen: string[] = [];
+    for (let i = 0; i < 10 && seen.at(-1) !== 'S S'; i++) seen.push((await meet(24_000 + i, 0)).join(' '));
+    assert.equal(seen.at(-1), 'S S', `the SYNs did cross: ${seen.join(', ')}`);
+  });
+
+  test('the one SYN when the other is there already (refused by nobody, repeated): both sides are connected', async () => {
+    await meet(24_020, 0.6);
+  });
 });
