@@ -32,6 +32,13 @@ mutant(
 );
 mutant(17, 'simultaneous open is not known', ' State.SYN_RECV : State.SYN_SENT2', ' State.SYN_RECV : State.SYN_SENT');
 mutant(20, 'any RST closes', 'return refused || exact ?', 'return true ?');
+mutant(20, 'a RST with sequence number 0 closes', 'seq !== 0 && (seq ===', '(seq ===');
+mutant(
+  20,
+  'a crossed SYN is never refused',
+  'state === State.SYN_SENT || state === State.SYN_SENT2;',
+  'state === State.SYN_SENT;',
+);
 mutant(20, 'a FIN beyond the window closes', '((end - edge) | 0) > 1 ||', 'false ||');
 mutant(20, 'a FIN of long ago closes', '|| ((end - t[yourAck]! + BEHIND', '|| (false && (end - t[yourAck]! + BEHIND');
 mutant(20, 'one side alone brings a reset connection back', '(spoken & both) === both ?', 'true ?');

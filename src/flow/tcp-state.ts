@@ -101,10 +101,10 @@ export function tcpUpdate(
   }
 
   if ((flags & TcpFlag.RST) !== 0) {
-    // Exactly next for the receiver, or exactly the sender's highest; in answer to a SYN it acknowledges that SYN.
-    const refused = state === State.SYN_SENT && side === 1 && (flags & TcpFlag.ACK) !== 0 && ack === t[yourEnd];
-    const known = t[yourAck] !== 0 || t[myEnd] !== 0;
-    const exact = known && (seq === t[yourAck] || seq === t[myEnd]);
+    // Exactly next for the receiver, or exactly the sender's highest; in answer to a SYN it acknowledges that SYN. 0 is unknown.
+    const opening = state === State.SYN_SENT || state === State.SYN_SENT2;
+    const refused = opening && (flags & TcpFlag.ACK) !== 0 && t[yourEnd] !== 0 && ack === t[yourEnd];
+    const exact = seq !== 0 && (seq === t[yourAck] || seq === t[myEnd]);
     segment.accepted = refused || exact;
     return refused || exact ? withState(kind & ~FIN_FLAGS, State.CLOSE) : kind;
   }

@@ -133,6 +133,15 @@ const CASES: Record<string, readonly Step[]> = {
     [0, R, 101 + 1000, 0, 'ESTABLISHED'],
     [1, R, 901, 0, 'CLOSE'],
   ],
+  'REQ-20 a RST with sequence number 0 is no better than others while nothing is acknowledged': [
+    [0, S, 100, 0, 'SYN_SENT'],
+    [0, R, 0, 0, 'SYN_SENT'],
+    [1, R, 0, 0, 'SYN_SENT'],
+    [1, S | A, 900, 101, 'SYN_RECV'],
+    [1, R, 0, 0, 'SYN_RECV'],
+    [0, R, 0, 0, 'SYN_RECV'],
+    [0, A, 101, 901, 'ESTABLISHED'],
+  ],
   'REQ-20 a RST behind data that its receiver has not seen yet': [
     ...OPEN,
     [1, A, 901, 101, 'ESTABLISHED', { payload: 500 }],
@@ -205,6 +214,18 @@ const CASES: Record<string, readonly Step[]> = {
     [1, S, 40, 0, 'SYN_SENT2'],
     [0, S | A, 60, 41, 'SYN_RECV'],
     [1, A, 41, 61, 'ESTABLISHED'],
+  ],
+  'used again from the other side, and refused': [
+    ...OPEN,
+    [0, R, 101, 0, 'CLOSE'],
+    [1, S, 40, 0, 'SYN_SENT2'],
+    [0, R | A, 0, 40, 'SYN_SENT2'],
+    [0, R | A, 0, 41, 'CLOSE'],
+  ],
+  'a SYN that crosses ours and is refused': [
+    [0, S, 100, 0, 'SYN_SENT'],
+    [1, S, 900, 0, 'SYN_SENT2'],
+    [1, R | A, 0, 101, 'CLOSE'],
   ],
   'keepalive probes and their answers': [
     ...OPEN,
