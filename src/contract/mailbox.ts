@@ -132,6 +132,8 @@ export interface WorkerInit {
   readonly tableFile: string;
   readonly flows: number;
   readonly counters: SharedArrayBuffer;
+  /** One for all workers (contract/host-rates.ts). */
+  readonly hostRates: SharedArrayBuffer;
   readonly mailbox: SharedArrayBuffer;
   readonly plan: Plan;
 }

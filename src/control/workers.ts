@@ -14,6 +14,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Worker } from 'node:worker_threads';
 import type { SeenAnswer, TraceAnswer } from '../contract/api.js';
 import type { CaptureFilter } from '../contract/capture.js';
+import { newHostRates } from '../contract/host-rates.js';
 import type { LinkStatus } from '../contract/links.js';
 import type { FromWorker, ToWorker, TracePacket, WatchFilter } from '../contract/mailbox.js';
 import type { Plan } from '../contract/plan.js';
@@ -75,6 +76,7 @@ export class WorkerSet {
   #watch: NodeJS.Timeout | undefined;
   /** Worker 0's end and the others': what these have for site links, which are worker 0's. */
   readonly #handOver: readonly number[];
+  readonly #hostRates = newHostRates();
   readonly #seats: readonly Seat[];
   readonly #options: WorkerSetOptions;
   /** What was last said of each link's port; and who wants to hear of links. */
@@ -131,7 +133,8 @@ export class WorkerSet {
     const { log, tableFile, flows } = this.#options;
     const tunFd = this.#tunFds[seat.index]!;
     const handOver = this.#handOver[Math.min(seat.index, 1)] ?? -1;
-    const orders = { workers: this.#seats.length, tunFd, handOver, tableFile, flows, plan: this.#plan };
+    const hostRates = this.#hostRates;
+    const orders = { workers: this.#seats.length, tunFd, handOver, tableFile, flows, hostRates, plan: this.#plan };
     const { refused, adopted } = await seat.start(worker, orders);
     if (refused) log.warn(`${tableFile}: the flow table of the last run was not taken, flows begin anew: ${refused}`);
     if (adopted > 0) log.info(`took over ${adopted} live flows`);

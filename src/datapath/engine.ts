@@ -45,7 +45,7 @@ export class Engine {
   /** Finds what stands in none of these queues. */
   readonly search = new RowSearch();
   readonly sweeper: Sweeper;
-  readonly rates = new HostRates();
+  readonly rates: HostRates;
   readonly unsolicited = new Unsolicited();
   readonly translations = new TranslationLog();
   policy: Policy;
@@ -73,8 +73,9 @@ export class Engine {
   #icmpTokens = ICMP_BURST;
   #icmpFilled = 0;
 
-  constructor(table: FlowTable, plan: Plan, counters: Float64Array) {
+  constructor(table: FlowTable, plan: Plan, counters: Float64Array, rates = new HostRates()) {
     this.table = table;
+    this.rates = rates;
     this.counters = counters;
     this.fragments = new Fragments(table.hash);
     this.sweeper = new Sweeper(table);

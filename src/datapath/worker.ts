@@ -15,6 +15,7 @@ import type { Plan } from '../contract/plan.js';
 import { Header, Row, tableLayout, Words } from '../contract/table-layout.js';
 import { Verdict } from '../contract/verdict.js';
 import { holdTime, SLICE_MS } from '../flow/expiry.js';
+import { HostRates } from '../flow/host-rates.js';
 import { joinTable, openTable } from '../flow/open.js';
 import { TunLink } from '../link/index.js';
 import { native } from '../native.js';
@@ -71,14 +72,15 @@ class Worker {
 
     const { buffer } = native.mapFile(init.tableFile, tableLayout(init.flows).bytes, true);
     const now = Math.floor(native.boottime() / 1000);
+    const rates = new HostRates(init.hostRates);
     let adopted = 0;
     let refused = '';
     if (init.index === 0) {
       const opened = openTable(buffer, init.flows, bootId(), now, native);
       ({ adopted, refused } = opened);
-      this.#engine = new Engine(opened.table, init.plan, this.#counters);
+      this.#engine = new Engine(opened.table, init.plan, this.#counters, rates);
     } else {
-      this.#engine = new Engine(joinTable(buffer, init.flows, native), init.plan, this.#counters);
+      this.#engine = new Engine(joinTable(buffer, init.flows, native), init.plan, this.#counters, rates);
     }
     // A power of two, so that the ids of one worker stay its own when they wrap around. GSO takes ids in a row: with several
     // workers those of one packet may meet another's, on a kernel that gives GSO without DF.
