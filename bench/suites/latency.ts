@@ -118,7 +118,7 @@ export const suite: Suite = {
       );
       bench.record(peer, 'half load', delays(result));
     }, routers);
-    const long = quick ? 3 : 60;
+    const long = quick ? 3 : 20 * seconds;
     const thorough = { only: (peer: Peer) => peer.thorough, rounds: quick ? 1 : Math.min(2, bench.options.rounds) };
     const full = (result: Received & { sent: number }) => {
       const lost = 100 * (1 - result.received / result.sent);
