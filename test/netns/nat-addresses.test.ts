@@ -13,6 +13,8 @@ const ROUTED = '198.18.7.1';
 const PUBLIC = [P, ON_WIRE, ROUTED];
 /** Leaves from ROUTED by rule. */
 const BY_RULE = '172.22.161.50';
+/** Leaves from ON_WIRE by rule, which an `all` forward gives to another host. */
+const BESIDE = '172.22.161.90';
 /** What the provider reaches the LAN by without translation. */
 const UNTRANSLATED = '192.0.2.0/24';
 
@@ -25,6 +27,7 @@ forwards:
   - { address: ${ON_WIRE}, to: ${LAN.b}, proto: all, from: [198.51.100.0/24] }
 nat:
   - { from: [${BY_RULE}], address: ${ROUTED} }
+  - { from: [${BESIDE}], address: ${ON_WIRE} }
   - { to: [${UNTRANSLATED}], translate: false }
 `;
 
@@ -43,6 +46,7 @@ if role == 'serve':
         print('from', peer[0], flush=True)
         sock.sendto(b'answer ' + packet[20:], peer)
 else:
+    if len(sys.argv) > 6: sock.bind((sys.argv[6], 0))
     patience, said = float(sys.argv[5]), 'timeout'
     for _ in range(max(1, int(patience))):
         sock.settimeout(min(1, patience))
@@ -65,7 +69,7 @@ describe('several public addresses, no translation, protocols without ports', ()
     const { a, inet } = stage;
     inet.ip(`route add ${ROUTED}/32 via ${P}`, `route add ${LAN.subnet} via ${P}`);
     const more = Array.from({ length: 24 }, (_, i) => `addr add 172.22.161.${50 + i}/24 dev eth0`);
-    a.ns.ip(...more);
+    a.ns.ip(...more, `addr add ${BESIDE}/24 dev eth0`);
   });
   after(() => stage?.lab.close());
 
@@ -173,9 +177,11 @@ describe('several public addresses, no translation, protocols without ports', ()
     await server.waitFor(/ready/);
     return server;
   };
-  const send = async (ns: Namespace, proto: number, to: string, text: string, seconds = PATIENCE) =>
+  const send = async (ns: Namespace, proto: number, to: string, text: string, seconds = PATIENCE, ...from: string[]) =>
     (
-      await ns.must(['python3', '-c', RAW, String(proto), 'send', to, text, String(seconds)], { seconds: 2 * PATIENCE })
+      await ns.must(['python3', '-c', RAW, String(proto), 'send', to, text, String(seconds), ...from], {
+        seconds: 2 * PATIENCE,
+      })
     ).trim();
 
   for (const [name, proto] of [
@@ -196,9 +202,12 @@ describe('several public addresses, no translation, protocols without ports', ()
       const count = async () =>
         (await stage.daemon.json<Status>('status')).drops.find(({ reason }) => reason === 'protocol')?.packets ?? 0;
       const before = await count();
-      assert.equal(await send(stage.a.ns, proto, INTERNET.one, 'me too', 0.5), 'timeout');
-      await eventually('it is counted', async () => (await count()) > before);
-      assert.equal((await count()) - before, 1);
+      assert.equal(addressOf((await stage.a.askUdp({ to: INTERNET.one, port: 7, from: BESIDE })).peer), ON_WIRE);
+      for (const from of [LAN.a, BESIDE])
+        assert.equal(await send(stage.a.ns, proto, INTERNET.one, 'me too', 0.5, from), 'timeout');
+      await eventually('both are counted', async () => (await count()) - before >= 2);
+      assert.equal((await count()) - before, 2);
+      assert.doesNotMatch(server.stdout, new RegExp(`from (?!${ON_WIRE})`), 'nothing of theirs has come');
       await server.stop();
     });
   }
