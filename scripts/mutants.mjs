@@ -5,6 +5,8 @@
 //   npm run mutants -- --only REQ-12    those whose name or requirement contains the text
 //   npm run mutants -- --list           names, requirements and files
 //   npm run mutants -- --jobs 1         one at a time (default 2)
+//   npm run mutants -- --prove          the other way round: which tests of docs/rfc-conformance.yaml does no mutant break? Each mutant
+//                                       meets all of its requirement's tests, to the end; `--kernel`: those in namespaces too
 //
 // The working tree is never touched: each job has a copy of src/ and test/ with a build of its own, everything else is linked.
 // A mutant changes one fragment of one source file; the file is compiled, with what it imports so that constants are written into
@@ -16,6 +18,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { readTable } from './conformance.mjs';
 import { MUTANTS } from './mutants/index.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -29,6 +32,8 @@ const { values } = parseArgs({
     only: { type: 'string', multiple: true },
     list: { type: 'boolean' },
     jobs: { type: 'string', default: '2' },
+    prove: { type: 'boolean' },
+    kernel: { type: 'boolean' },
   },
 });
 
@@ -128,6 +133,19 @@ async function share(copies, items, work) {
   );
 }
 
+/** Tests that the table names and that passed with every mutant they met: weak, or a mutant is missing. */
+function tellUnproved() {
+  const literal = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
+  for (const { requirements } of readTable().themes)
+    for (const { id, tests = {} } of requirements)
+      for (const [test, names] of Object.entries(tests))
+        for (const name of names) {
+          const pattern = new RegExp(`${name.split('…').map(literal).join('.*')}$`);
+          const seen = broken.get(test);
+          if (seen && ![...seen].some((each) => pattern.test(each))) console.log(`unbroken: ${id} ${test}: ${name}`);
+        }
+}
+
 // ---- Mutants.
 
 /** Applies a mutant, asks its tests, and puts everything back. Returns a line for the table. */
@@ -144,11 +162,14 @@ async function judge(copy, { file, from, to, tests }, healthy) {
       before.replace(from, () => to),
     );
     if (compileFile(copy, file) === built) return { survived: true, words: 'ERROR: the built file did not change' };
+    let first = '';
     for (const test of tests) {
-      const killer = (await failedTests(copy, test)).find((name) => !healthy.get(test).includes(name));
-      if (killer !== undefined) return { survived: false, words: `${test}: ${killer}` };
+      const killers = (await failedTests(copy, test)).filter((name) => !healthy.get(test).includes(name));
+      for (const name of killers) broken.get(test).add(name);
+      if (first === '' && killers.length > 0) first = `${test}: ${killers[0]}`;
+      if (first !== '' && !values.prove) break;
     }
-    return { survived: true, words: `SURVIVED ${tests.join(', ')}` };
+    return first !== '' ? { survived: false, words: first } : { survived: true, words: `SURVIVED ${tests.join(', ')}` };
   } catch (error) {
     return { survived: true, words: `ERROR: ${error.message}` };
   } finally {
@@ -157,10 +178,23 @@ async function judge(copy, { file, from, to, tests }, healthy) {
   }
 }
 
+/** Requirement → test files that the table names for it. */
+const named = new Map();
+for (const { requirements } of values.prove ? readTable().themes : [])
+  for (const { id, tests = {} } of requirements)
+    named.set(
+      id,
+      Object.keys(tests).filter((test) => values.kernel || !test.startsWith('netns/')),
+    );
+if (values.prove)
+  for (const mutant of chosen) mutant.tests = [...new Set([...mutant.tests, ...(named.get(mutant.requirement) ?? [])])];
+
 const started = Date.now();
 const copies = makeCopies(Math.max(1, Number(values.jobs)));
 /** Test files, and which of their tests fail without any mutation. */
 const healthy = new Map(chosen.flatMap(({ tests }) => tests.map((test) => [test, []])));
+/** Test files, and which of their tests some mutant has broken. */
+const broken = new Map([...healthy.keys()].map((test) => [test, new Set()]));
 await share(copies, healthy.keys(), async (copy, test) => {
   healthy.set(test, await failedTests(copy, test));
 });
@@ -182,4 +216,5 @@ const seconds = Math.round((Date.now() - started) / 1000);
 console.log(`\n${chosen.length - survivors.length} of ${chosen.length} mutants are noticed, in ${seconds} s`);
 for (const [{ requirement, name }, { words }] of survivors) console.log(`  ${requirement} ${name}: ${words}`);
 tellIll();
+if (values.prove) tellUnproved();
 process.exit(survivors.length + ill.length > 0 ? 1 : 0);

@@ -13,6 +13,14 @@ mutant(
   'continue;',
 );
 mutant(70, 'two forwards may take one port', 'if (said.has(later)) return;', 'return;');
+mutant(
+  37,
+  'port blocks beside endpoint-dependent mappings are allowed',
+  'if (config.portBlocks === 0) {',
+  'if (true) return;\n  if (config.portBlocks === 0) {',
+);
+inFile('src/host/check-network.ts', 'host/preflight');
+mutant(8, 'doctor sees no overlap', "'overlap',\n            `LAN", "'nothing',\n            `LAN");
 inFile('src/control/compile.ts', 'control/compile');
 mutant(34, 'a rule that translates opens its hosts too', 'filter((rule) => !rule.translate)', 'filter(() => true)');
 mutant(
@@ -23,6 +31,8 @@ mutant(
 );
 inFile('src/control/ports.ts', 'control/config');
 mutant(38, 'exclusions of a pool are not taken away', 'subtract(union(added), union(removed))', 'union(added)');
+inFile('src/control/ports.ts', 'control/config-fuzz');
+mutant(38, 'neighbouring ranges are not merged', 'first <= top.last + 1', 'first <= top.last');
 inFile('src/control/owners.ts', 'control/compile');
 mutant(65, 'the router’s own listener is in the pool', 'tcp[listen.port] = OWNER_RESERVED', 'tcp[listen.port]!');
 
@@ -57,6 +67,13 @@ mutant(
   'asm.jset(FRAGMENT, base ? yes : no, null);',
   'asm.jset(FRAGMENT, no, null);',
 );
+inFile('src/host/steer-programs.ts', 'host/steer-programs');
+mutant(
+  67,
+  'where a program is halved depends on what it holds',
+  'const middle = (from + to) / 2;',
+  'const middle = Math.max(from + 1, from + ((to - from) >> (1 + (weight.ports & 1))));',
+);
 inFile('src/host/steer-programs.ts', 'host/steer-replace');
 mutant(
   41,
@@ -76,6 +93,12 @@ mutant(63, 'a sysctl is not put back', 'writeSysctl(path, change.before);', '');
 mutant(63, 'reserved ports stay', 'writeSysctl(RESERVED_PORTS, target);', '');
 
 inFile('src/alg/ftp.ts', 'alg/ftp', 'datapath/ftp');
+mutant(
+  11,
+  'more behind the six numbers is let be',
+  'return sixNumbers(data, at, to, found) && onlySpaces(data, found.to, to)',
+  'return sixNumbers(data, at, to, found)',
+);
 mutant(11, 'PORT is not understood', 'found.form = Form.PORT;', 'return Line.OTHER;');
 mutant(
   11,
@@ -131,3 +154,83 @@ mutant(
   'if (isWhole(table, row, now) && adoptRow(table, row))',
   'if (false)',
 );
+
+inFile('src/datapath/rewrite.ts', 'netns/icmp');
+mutant(45, 'kernel: the MSS stays', 'if (mss <= limit) return;', 'return;');
+mutant(
+  14,
+  'kernel: packets without DF are refused',
+  '(view.getUint16(off + Ipv4.FRAGMENT) & Fragment.DF) !== 0 && wireBytes',
+  'wireBytes',
+);
+mutant(25, 'kernel: the id of a ping stays', '(ports >>> 16) | (ports & 0xffff));', 'v.getUint16(l4 + Icmp.ID));');
+inFile('src/datapath/icmp.ts', 'netns/icmp');
+mutant(27, 'kernel: the quote stays as we sent it', 'v.setInt32(q + Ipv4.SRC, oldSrc);', '');
+inFile('src/datapath/icmp.ts', 'netns/nat-icmp');
+mutant(
+  29,
+  'kernel: errors of hairpinned packets are dropped',
+  'const original = row',
+  'if ((rows[row + Row.KIND]! & RowFlag.HAIRPIN) !== 0) return Verdict.ICMP_NO_FLOW;\n  const original = row',
+);
+inFile('src/datapath/admit.ts', 'netns/nat-behaviour');
+mutant(
+  1,
+  'kernel: each destination has a mapping of its own',
+  'mappings.findInside(f.proto, f.src0, x, address);',
+  '-1;',
+);
+inFile('src/flow/mappings.ts', 'netns/nat-behaviour');
+mutant(9, 'kernel: address-dependent filtering lets everybody in', '&& this.hasSentTo(mapping, remote)', '');
+inFile('src/policy/decide.ts', 'netns/nat-addresses');
+mutant(2, 'kernel: mappings of one host are spread over the addresses', 'spread(src) %', '(spread(src) + sport) %');
+mutant(34, 'kernel: the no-translate list is not looked at', '&& !rule.translate', '&& false');
+mutant(
+  40,
+  'kernel: any inside host may send other protocols',
+  'if (forward === undefined || forward.target !== src)',
+  'if (forward === undefined)',
+);
+inFile('src/flow/port-pool.ts', 'netns/nat-pool');
+mutant(5, 'kernel: parity is not kept', '(wanted & 1 ? EVEN << 1 : EVEN)', '(wanted & 1 ? -1 : -1)');
+mutant(
+  23,
+  'kernel: ports are given in order',
+  'this.#poolWords[pool + from + ((start + i) % span)]',
+  'this.#poolWords[pool + from + i]',
+);
+inFile('src/flow/expiry.ts', 'netns/nat-pool');
+mutant(
+  35,
+  'kernel: a freed port is anybody’s',
+  'return proto === TCP ? 0 : timeouts.hold',
+  'return proto === TCP ? 0 : 0',
+);
+inFile('src/datapath/admit.ts', 'netns/nat-pool');
+mutant(
+  32,
+  'kernel: an inside host may have any number of mappings',
+  'if (plan.perHost > 0 &&',
+  'if (plan.perHost < 0 &&',
+);
+mutant(30, 'kernel: no resources: nobody is told', 'Unreachable.ADMIN, 0', 'Unreachable.PORT, 0');
+inFile('src/contract/plan.ts', 'netns/nat-pool');
+mutant(65, 'kernel: forwarded ports are in the pool', 'if (owner === OWNER_POOL) bits', 'if (owner !== 0) bits');
+inFile('src/datapath/fragment.ts', 'netns/nat-fragments');
+mutant(
+  15,
+  'kernel: overlapping fragments pass',
+  '(fragment & Fragment.MF) === 0)) return',
+  '(fragment & Fragment.MF) === 0) && false) return',
+);
+inFile('src/flow/tcp-state.ts', 'netns/nat-tcp');
+mutant(20, 'kernel: any RST closes', 'return refused || exact ?', 'return true ?');
+inFile('src/datapath/rewrite.ts', 'netns/nat-punch');
+mutant(
+  17,
+  'kernel: a SYN that crosses ours is dropped',
+  '  count(engine, at, side, kind,',
+  '  if (side === 1 && ((flags >>> Flag.TCP_SHIFT) & (TcpFlag.SYN | TcpFlag.ACK)) === TcpFlag.SYN) return Verdict.TCP_INVALID;\n  count(engine, at, side, kind,',
+);
+inFile('src/datapath/worker.ts', 'netns/nat-workers');
+mutant(32, 'kernel: each worker has a rate of its own', 'new HostRates(init.hostRates)', 'new HostRates()');

@@ -11,6 +11,8 @@ mutant(64, 'loopback sources pass', 'if (impossibleSource(src)) return', 'if (fa
 mutant(64, 'a fragment may run past 65,535 bytes', 'offset + room > 65_535', 'false');
 mutant(64, 'a fragment may overwrite the TCP flags', 'if (offset === 8 &&', 'if (offset === 9 &&');
 
+inFile('src/datapath/parse.ts', 'datapath/field');
+mutant(42, 'Ethernet padding is part of the packet', '    batch.len[i] = total;'.trim(), 'batch.len[i] = len;');
 inFile('src/datapath/match.ts', 'datapath/mapping');
 mutant(6, 'a flow lives on after its time', 'rows[row + Row.EXPIRES]! >= now', 'true');
 
@@ -102,6 +104,22 @@ mutant(
   '',
 );
 mutant(12, 'a flood does not give way', '    reclaimFrom(engine, engine.unanswered, now) ||\n', '');
+inFile('src/datapath/admit.ts', 'datapath/shortage');
+mutant(
+  12,
+  'what gives way takes its mapping from the flow it gives way to',
+  '  if (joins) mappings.pin(f.mapping - 1);\n  else if',
+  '  if (joins) mappings.unpin(-1);\n  else if',
+);
+inFile('src/datapath/admit.ts', 'datapath/field');
+mutant(
+  10,
+  'a second way in by the same ports goes to the first one’s flow',
+  'port = 1024 + (table.mappings.ports.random() % 64_512);',
+  'return Verdict.PORTS_EXHAUSTED;',
+);
+inFile('src/policy/decide.ts', 'datapath/nat');
+mutant(70, 'a range with an offset goes to the same ports', '(dport + forward.offset) & 0xffff', 'dport');
 inFile('src/datapath/admit.ts', 'datapath/shortage');
 mutant(33, 'a forward has any number of flows', 'ruleFlows.liveOf(d.rule) >= maxFlows', 'false');
 mutant(33, 'closed flows stand in a forward’s way', '&& !reclaimOf(engine, d.rule, now))', ')');
@@ -318,6 +336,13 @@ mutant(
   'if ((rows[row + Row.KIND]! & RowFlag.HAIRPIN) !== 0) return Verdict.ICMP_NO_FLOW;\n  const original = row',
 );
 
+inFile('src/datapath/icmp.ts', 'datapath/field');
+mutant(
+  40,
+  'errors about a tunnel’s packets are dropped',
+  'const mayHaveFlow = proto !== IPPROTO.ICMP ||',
+  'const mayHaveFlow = proto === IPPROTO.TCP || proto === IPPROTO.UDP ||',
+);
 inFile('src/datapath/reply.ts', 'datapath/nat', 'datapath/icmp');
 mutant(43, 'errors to insiders come from P', 'if (lan) return lan.gateway;', '');
 inFile('src/datapath/engine.ts', 'datapath/icmp');
@@ -337,7 +362,16 @@ mutant(
   'return type === IcmpType.REDIRECT || type === IcmpType.UNREACHABLE ||',
 );
 inFile('src/wire/checksum.ts', 'wire/checksum');
+mutant(42, 'a partial sum loses its carry', 'return fold(field + delta);', 'return (field + delta) & 0xffff;');
 mutant(42, 'a carry is lost', '  return (sum & 0xffff) + (sum >>> 16);', '  return sum & 0xffff;');
+
+inFile('src/datapath/rewrite.ts', 'datapath/headers');
+mutant(
+  68,
+  'a corrupt IP header gets a right checksum',
+  'v.setUint16(off + Ipv4.CHECKSUM, adjust(v.getUint16(off + Ipv4.CHECKSUM), addressDelta));',
+  'v.setUint16(off + Ipv4.CHECKSUM, 0); let sum = 0; for (let w = 0; w < 20; w += 2) sum += v.getUint16(off + w); v.setUint16(off + Ipv4.CHECKSUM, ~fold(sum) & 0xffff);',
+);
 
 // What the fuzzer alone is asked about.
 inFile('src/datapath/splice.ts', 'fuzz/fuzz');

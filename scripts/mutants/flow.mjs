@@ -49,6 +49,13 @@ mutant(
   'segment.accepted = refused || exact;',
   'segment.accepted = true;',
 );
+inFile('src/flow/tcp-state.ts', 'datapath/nat');
+mutant(
+  19,
+  'a connection that is closed both ways is never at its end',
+  'acked0 && acked1 ? State.TIME_WAIT',
+  'acked0 && !acked0 ? State.TIME_WAIT',
+);
 inFile('src/flow/expiry.ts', 'flow/tcp-state', 'datapath/nat');
 mutant(6, 'UDP lives as long as a ping', 'timeouts.icmp : timeouts.udp', 'timeouts.icmp : timeouts.icmp');
 mutant(
@@ -116,6 +123,9 @@ inFile('src/flow/mappings.ts', 'flow/port-blocks');
 mutant(37, 'every mapping is logged as a block', '!== used) return;', '=== -1) return;');
 inFile('src/flow/host-rates.ts', 'datapath/nat');
 mutant(32, 'new mappings have no rate', 'if (slots[at + Slot.TOKENS]! <= 0) return false;', '');
+inFile('src/flow/host-rates.ts', 'flow/host-rates');
+mutant(32, 'each worker has a rate of its own', 'new Int32Array(buffer)', 'new Int32Array(newHostRates())');
+mutant(32, 'a clock that is behind begins a second', 'now < since - 1', 'now < since');
 inFile('src/flow/mappings.ts', 'datapath/mapping', 'flow/mappings');
 mutant(
   22,
