@@ -10,6 +10,7 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
+import { MUTANTS } from './mutants/index.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const PAGE = join(root, 'docs', 'rfc-conformance.md');
@@ -95,7 +96,15 @@ function proof({ tests = {}, note }) {
   return [...(note ? [`**${cell(note).replace(/\s+/g, ' ')}**`] : []), ...files].join('<br>');
 }
 
-export function makePage({ intro, themes, different, wrong }) {
+/** Requirement → the ways in which npm run mutants breaks it. */
+function ways(mutants) {
+  const by = new Map();
+  for (const one of mutants) by.set(one.requirement, [...(by.get(one.requirement) ?? []), one]);
+  const number = (id) => Number(id.slice(4));
+  return [...by].toSorted(([x], [y]) => number(x) - number(y));
+}
+
+export function makePage({ intro, themes, different, wrong }, mutants = MUTANTS) {
   const counts = themes.map(({ theme, requirements }) => {
     const of = STATUS.map((status) => requirements.filter((requirement) => requirement.status === status).length);
     return `| ${theme} | ${of.join(' | ')} |`;
@@ -121,6 +130,11 @@ export function makePage({ intro, themes, different, wrong }) {
     ...counts,
     '',
     sections.join('\n\n'),
+    '',
+    '## Broken on purpose\n',
+    'What `npm run mutants` does to the program, one change at a time, and each time a test notices. `npm run mutants -- --only REQ-12` shows which.\n',
+    '| | ways |\n|---|---|',
+    ...ways(mutants).map(([id, list]) => `| ${id} | ${list.map(({ name }) => cell(name)).join(' · ')} |`),
     '',
     '## Deliberately different\n',
     items(different),
