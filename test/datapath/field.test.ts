@@ -252,3 +252,46 @@ test('fragments by hairpin, of an echo request, and last one first: translated a
     assert.equal(out[0]!.offset, 0, 'the first leaves first');
   }
 });
+
+test('port 0 and ICMP id 0 are numbers like others: mapped to one of the pool, and back', () => {
+  const rig = new Rig();
+  for (const make of [udp, tcp]) {
+    const out = only(rig.pass(make(A, 0, SERVER, 80)));
+    assert.ok(out.sport >= 20_000 && out.sport <= 49_999, String(out.sport));
+    const answer = make === tcp ? { flags: SYN | ACK, seq: 9, ack: 1001 } : {};
+    const back = only(rig.pass(make(SERVER, 80, P, out.sport, answer)));
+    assert.deepEqual([back.dst, back.dport], [A, 0]);
+    assert.equal(only(rig.pass(make(B, 30_001, SERVER, 0))).dport, 0);
+  }
+  const ping = only(rig.pass(build({ proto: 'icmp', src: A, dst: SERVER, icmpId: 0 })));
+  assert.ok(ping.icmpId >= 20_000 && ping.icmpId <= 49_999, String(ping.icmpId));
+  const pong = only(rig.pass(build({ proto: 'icmp', type: 0, src: SERVER, dst: P, icmpId: ping.icmpId })));
+  assert.deepEqual([pong.dst, pong.icmpId], [A, 0]);
+  // An answer that nobody asked for, with id 0, is no question to an ICMP forward.
+  const forward = new Rig({ forwards: [{ first: 1, last: 0, to: A, protos: ['icmp'] }] });
+  assert.deepEqual(
+    forward.pass(build({ proto: 'icmp', type: 0, src: SERVER, dst: P, icmpId: 0 })).map((out) => dissect(out).dst),
+    [],
+  );
+  checkTable(rig.engine.table);
+});
+
+test('REQ-15, REQ-40 fragments of a tunnel’s packet go 1:1 by its `all` forward, in any order', () => {
+  const rig = new Rig({ forwards: [{ first: 1, last: 0, to: A, protos: ['other'] }] });
+  const piece = (src: string, dst: string, offset: number, mf: boolean) =>
+    build({ proto: GRE, src, dst, id: 9, offset, mf, payload: new Uint8Array(64) });
+  for (const [src, dst, from, to] of [
+    [A, SERVER, P, SERVER],
+    [SERVER, P, SERVER, A],
+  ] as const) {
+    assert.deepEqual(rig.pass(piece(src, dst, 64, false)), []);
+    const out = rig.pass(piece(src, dst, 0, true)).map(dissect);
+    assert.deepEqual(
+      out.map((each) => [each.src, each.dst, each.offset]),
+      [
+        [from, to, 0],
+        [from, to, 64],
+      ],
+    );
+  }
+});
