@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { Capture, INTERNET, LAN, P, raise, type Stage } from './stage.js';
+import { PATIENCE } from '../../src/lab/index.js';
+import { Capture, eventually, INTERNET, LAN, P, raise, type Stage } from './stage.js';
 
 /** Sends UDP datagrams with DF until the kernel has learned a smaller path MTU; prints it (0 = learned nothing). */
 const PROBE = `
@@ -9,7 +10,7 @@ to, port, size, device_mtu = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), 15
 sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 sock.setsockopt(socket.IPPROTO_IP, 10, 2)  # IP_MTU_DISCOVER = IP_PMTUDISC_DO
 sock.connect((to, port))
-for _ in range(20):
+for _ in range(1200):
     try:
         sock.send(b'x' * size)
     except OSError:
@@ -30,7 +31,7 @@ describe('ICMP and path MTU on the real kernel', () => {
   after(() => stage?.lab.close());
 
   test('REQ-25 ping from both clients at the same time, same id or not, is answered', async () => {
-    const ping = ['ping', '-n', '-c', '5', '-i', '0.1', '-W', '2', '-e', '77', INTERNET.one];
+    const ping = ['ping', '-n', '-c', '5', '-i', '0.1', '-W', String(PATIENCE), '-e', '77', INTERNET.one];
     const both = await Promise.all([stage.a.ns.run(ping), stage.b.ns.run(ping)]);
     for (const { stdout } of both) {
       assert.match(stdout, / 5 received/);
@@ -47,7 +48,7 @@ describe('ICMP and path MTU on the real kernel', () => {
       '-i',
       '0.2',
       '-W',
-      '2',
+      String(PATIENCE),
       '-s',
       '8000',
       INTERNET.one,
@@ -57,7 +58,7 @@ describe('ICMP and path MTU on the real kernel', () => {
 
   test('P itself answers ping: to the outside, to a client, to the host', async () => {
     for (const host of [stage.one, stage.a, stage.router]) {
-      const { stdout } = await host.ns.run(['ping', '-n', '-c', '1', '-W', '2', P]);
+      const { stdout } = await host.ns.run(['ping', '-n', '-c', '1', '-W', String(PATIENCE), P]);
       assert.match(stdout, / 1 received/, host.ns.role);
     }
   });
@@ -75,7 +76,7 @@ describe('ICMP and path MTU on the real kernel', () => {
         '-q',
         '1',
         '-w',
-        '2',
+        '30',
         '-m',
         '6',
         INTERNET.one,
@@ -92,6 +93,7 @@ describe('ICMP and path MTU on the real kernel', () => {
     assert.equal(await stage.a.tryAsk('tcp', { to: INTERNET.one, port: 99 }), 'ECONNREFUSED');
     const capture = await Capture.start(stage.a.ns, 'eth0', 'icmp');
     assert.equal(await stage.a.tryAsk('udp', { to: INTERNET.one, port: 99, seconds: 0.5 }), 'timeout');
+    await eventually('an error is seen', async () => capture.lines.length > 0);
     const lines = await capture.stop();
     assert.equal(lines.length, 1, lines.join('\n'));
     assert.match(lines[0]!, new RegExp(`${INTERNET.one} > ${LAN.a}: ICMP ${INTERNET.one} udp port 99 unreachable`));
@@ -101,6 +103,7 @@ describe('ICMP and path MTU on the real kernel', () => {
     const capture = await Capture.start(stage.one.ns, 'eth0', 'icmp');
     // Nobody listens on client-b's 8001.
     assert.equal(await stage.one.tryAsk('udp', { to: P, port: 30_001, seconds: 0.5 }), 'timeout');
+    await eventually('an error is seen', async () => capture.lines.length > 0);
     const lines = await capture.stop();
     assert.equal(lines.length, 1, lines.join('\n'));
     assert.match(lines[0]!, new RegExp(`${P} > ${INTERNET.one}: ICMP ${P} udp port 30001 unreachable`));
@@ -118,6 +121,7 @@ describe('ICMP and path MTU on the real kernel', () => {
     try {
       const capture = await Capture.start(stage.one.ns, 'eth0', 'icmp');
       const learned = (await stage.one.ns.must(['python3', '-c', PROBE, P, '30042', '1450'])).trim();
+      await eventually('an error is seen', async () => capture.lines.length > 0);
       const lines = await capture.stop();
       assert.equal(learned, '1400');
       assert.match(lines[0]!, new RegExp(`ICMP ${P} unreachable - need to frag`));
@@ -150,15 +154,22 @@ describe('ICMP and path MTU on the real kernel', () => {
     stage.router.ns.ip('link set nic0 mtu 1400', 'link set vmbr0 mtu 1400');
     stage.inet.ip('link set wan mtu 1400');
     try {
-      await new Promise((resolve) => setTimeout(resolve, 1000)); // the daemon takes notice of the new MTU
       const outside = await Capture.start(stage.one.ns, 'eth0', 'tcp[tcpflags] & tcp-syn != 0');
       const inside = await Capture.start(stage.a.ns, 'eth0', 'tcp[tcpflags] & tcp-syn != 0');
-      const got = await stage.a.download(`http://${INTERNET.one}:8080/${4 << 20}`, 20);
+      // Until the daemon has taken notice of the new MTU.
+      await eventually('the MSS of a SYN is lowered', async () => {
+        assert.ok((await stage.a.download(`http://${INTERNET.one}:8080/${4 << 20}`)).intact);
+        return outside.lines.some((line) => /\[S\].* mss 1360,/.test(line));
+      });
+      const got = await stage.a.download(`http://${INTERNET.one}:8080/${4 << 20}`);
       assert.ok(got.intact);
-      const [syn] = await outside.stop();
-      const [, synAck] = await inside.stop();
-      assert.match(syn!, /mss 1360,/);
-      assert.match(synAck!, /mss 1360,/);
+      const port = got.peer.split(':').at(-1)!;
+      const ofLast = (lines: string[], flags: RegExp) => lines.filter((line) => flags.test(line)).at(-1)!;
+      await eventually('the last SYN is seen', async () =>
+        outside.lines.some((line) => line.includes(`${P}.${port} >`)),
+      );
+      assert.match(ofLast(await outside.stop(), /\[S\]/), /mss 1360,/);
+      assert.match(ofLast(await inside.stop(), /\[S\.\]/), /mss 1360,/);
     } finally {
       stage.inet.ip('link set wan mtu 1500');
       stage.router.ns.ip('link set vmbr0 mtu 1500', 'link set nic0 mtu 1500');
