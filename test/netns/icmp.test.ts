@@ -159,7 +159,7 @@ describe('ICMP and path MTU on the real kernel', () => {
       // Until the daemon has taken notice of the new MTU.
       await eventually('the MSS of a SYN is lowered', async () => {
         assert.ok((await stage.a.download(`http://${INTERNET.one}:8080/${4 << 20}`)).intact);
-        return outside.lines.some((line) => /\[S\].* mss 1360,/.test(line));
+        return outside.lines.some((line) => /\[S\].*mss 1360,/.test(line));
       });
       const got = await stage.a.download(`http://${INTERNET.one}:8080/${4 << 20}`);
       assert.ok(got.intact);
