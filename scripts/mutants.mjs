@@ -3,6 +3,7 @@
 //
 //   npm run mutants                     all of scripts/mutants/; exit 1 when one survives
 //   npm run mutants -- --only REQ-12    those whose name or requirement contains the text
+//   npm run mutants -- --slice 2/4      the second quarter of them
 //   npm run mutants -- --list           names, requirements and files
 //   npm run mutants -- --jobs 1         one at a time (default 2)
 //   npm run mutants -- --prove          the other way round: which tests of docs/rfc-conformance.yaml does no mutant break? Each mutant
@@ -30,6 +31,7 @@ const HANG = 150;
 const { values } = parseArgs({
   options: {
     only: { type: 'string', multiple: true },
+    slice: { type: 'string', default: '1/1' },
     list: { type: 'boolean' },
     jobs: { type: 'string', default: '2' },
     prove: { type: 'boolean' },
@@ -37,15 +39,21 @@ const { values } = parseArgs({
   },
 });
 
-const chosen = MUTANTS.filter(
+const [, part = 0, parts = 0] = /^(\d+)\/(\d+)$/.exec(values.slice)?.map(Number) ?? [];
+if (!(part >= 1 && part <= parts)) {
+  console.error(`mutants: --slice takes a part of a whole, like 2/4, not "${values.slice}"`);
+  process.exit(2);
+}
+const meant = MUTANTS.filter(
   ({ name, requirement }) => !values.only || values.only.some((text) => `${requirement} ${name}`.includes(text)),
 );
+const chosen = meant.slice(Math.floor((meant.length * (part - 1)) / parts), Math.floor((meant.length * part) / parts));
 if (values.list) {
   for (const { requirement, name, file } of chosen) console.log(`${requirement.padEnd(9)}${name} (${file})`);
   process.exit(0);
 }
 if (chosen.length === 0) {
-  console.error(`mutants: none matches ${values.only.join(', ')}; --list shows all`);
+  console.error('mutants: none is left; --list shows all');
   process.exit(2);
 }
 
