@@ -122,7 +122,7 @@ mutant(37, 'each port begins a block', 'if (mapping >= 0 && this.#mappings', 'if
 inFile('src/flow/mappings.ts', 'flow/port-blocks');
 mutant(37, 'every mapping is logged as a block', '!== used) return;', '=== -1) return;');
 inFile('src/flow/host-rates.ts', 'datapath/nat');
-mutant(32, 'new mappings have no rate', 'if (slots[at + Slot.TOKENS]! <= 0) return false;', '');
+mutant(32, 'new mappings have no rate', 'if (slots[at + RateSlot.TOKENS]! <= 0) return false;', '');
 inFile('src/flow/host-rates.ts', 'flow/host-rates');
 mutant(32, 'each worker has a rate of its own', 'new Int32Array(buffer)', 'new Int32Array(newHostRates())');
 mutant(32, 'a clock that is behind begins a second', 'now < since - 1', 'now < since');
