@@ -16,7 +16,7 @@ test('the witness is able to see one: without the router, a kernel with ip_forwa
 });
 
 test('another private bridge of the host sees no packet from a VM', async () => {
-  const arrived = await Capture.start(stage.third!.ns, 'eth0', 'ip');
+  const arrived = await Capture.start(stage.third!.ns, 'eth0', `dst host ${THIRD.host}`);
   assert.equal(await stage.a.tryAsk('tcp', { to: THIRD.host, port: 7, seconds: 1 }), 'timeout');
   assert.equal(await stage.a.tryAsk('udp', { to: THIRD.host, port: 7, seconds: 0.5 }), 'timeout');
   const { stdout } = await stage.a.ns.run(['ping', '-n', '-c', '2', '-i', '0.2', '-W', '1', THIRD.host]);
