@@ -5,6 +5,7 @@
  * The hold outlives the process: after a crash or a hand-over the next one opens the same journal and finds the same device and
  * the same filters. `adopts` says so.
  */
+import { lstatSync } from 'node:fs';
 import { isDeepStrictEqual } from 'node:util';
 import type { Steering } from '../contract/steering.js';
 import type { World } from '../contract/world.js';
@@ -127,6 +128,11 @@ export class KernelHold {
     if (missing.length === 0) return;
     this.#log.warn(`somebody changed the steering; putting it back: ${missing.join('; ')}`);
     this.#apply(this.#steering);
+  }
+
+  /** A socket's file outside the runtime directory. */
+  noteSocket(path: string): void {
+    this.#journal.note({ kind: 'socket', path, inode: lstatSync(path).ino });
   }
 
   // ---- The end.

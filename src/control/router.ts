@@ -97,7 +97,11 @@ export class Router {
     this.lastReload = { at: this.loadedAt, errors: [] };
     this.#hold = resumed?.hold ?? new KernelHold(paths.undo, log);
     this.#plane = new DataPlane(this.#hold, options, (message) => void this.#linkLost(message));
-    this.#links = new SiteLinks({ log, changed: (why) => void this.#worldChanged(null, why) });
+    this.#links = new SiteLinks({
+      log,
+      changed: (why) => void this.#worldChanged(null, why),
+      made: (path) => this.#hold.noteSocket(path),
+    });
     this.#world = this.#hold.readWorld();
     const memory = this.#hold.adopts ? readMemory(paths.memory) : null;
     this.#compiled = compile(activeBlocks(config), this.#world, memory ? { memory } : undefined);

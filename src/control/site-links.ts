@@ -48,6 +48,8 @@ export interface SiteLinksOptions {
   readonly log: Log;
   /** The plan has to be made anew: `now` has changed. */
   readonly changed: (why: string) => void;
+  /** A socket for wg(8) was made; whoever cleans up after a crash is to know. */
+  readonly made?: (path: string) => void;
   readonly dir?: string;
   /** In place of the system's resolver and its times. */
   readonly names?: readonly [Lookup, NameTimes];
@@ -300,7 +302,10 @@ export class SiteLinks {
     try {
       const server = await UapiServer.open({ name, dir, answer: (text) => this.#serve(site, text) });
       if (this.#closed || this.#sites.get(name) !== site) server.close();
-      else site.server = server;
+      else {
+        site.server = server;
+        this.#options.made?.(server.path);
+      }
       site.serverProblem = '';
     } catch (error) {
       const problem = `\`wg\` does not find it: ${(error as Error).message}`;

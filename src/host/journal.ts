@@ -63,6 +63,8 @@ export type Change =
       readonly destination: string;
       readonly length: number;
     }
+  /** A socket's file where other programs look for it; one made there since is another inode. */
+  | { readonly kind: 'socket'; readonly path: string; readonly inode: number }
   /** A TUN that was made persistent. */
   | { readonly kind: 'link'; readonly interface: string; readonly index: number }
   /** Settings of a device that was there before. */
@@ -285,6 +287,8 @@ function keyOf(change: Change): string {
       return `address ${change.index} ${change.address}/${change.length}`;
     case 'route':
       return `route ${change.index} ${change.destination}/${change.length}`;
+    case 'socket':
+      return `socket ${change.path}`;
     case 'filter':
       return `filter ${change.index} ${change.parent} ${change.priority} ${change.protocol} ${change.handle}`;
     default:
@@ -292,9 +296,9 @@ function keyOf(change: Change): string {
   }
 }
 
-/** A sysctl: the older "before", all of "after". Ports: what is ours now. Anything else stays as it was noted first. */
+/** A sysctl: the older "before", all of "after". Ports and sockets: what is ours now. Anything else stays as it was noted first. */
 function join(known: Change, again: Change): Change {
-  if (again.kind === 'reserved-ports') return again;
+  if (again.kind === 'reserved-ports' || again.kind === 'socket') return again;
   if (known.kind !== 'sysctl' || again.kind !== 'sysctl') return known;
   return { ...known, after: [...new Set([...known.after, ...again.after])] };
 }

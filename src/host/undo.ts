@@ -5,6 +5,7 @@
  * lives. A name alone may be a new device; an index with another name is a device that was renamed.
  */
 
+import { lstatSync, rmSync } from 'node:fs';
 import { ipv4Number } from './ipv4.js';
 import type { Change } from './journal.js';
 import { deleteAddress, deleteLink, findLink, type Link, readAddresses, setLink } from './link.js';
@@ -39,6 +40,8 @@ export function undoChange(change: Change, nl: Netlink): Undone {
       return undoAddress(change, nl);
     case 'route':
       return undoRoute(change, nl);
+    case 'socket':
+      return undoSocket(change);
     case 'link':
       return undoLink(change, nl);
     case 'link-settings':
@@ -106,6 +109,13 @@ function undoRoute(change: Kind<'route'>, nl: Netlink): Undone {
   );
   if (!there) return gone(`${what} is gone`);
   return attempt(`${what} deleted`, () => deleteRoute(nl, { prefix, length, index }), 'ESRCH', 'ENODEV');
+}
+
+function undoSocket({ path, inode }: Kind<'socket'>): Undone {
+  const there = lstatSync(path, { throwIfNoEntry: false });
+  if (there?.ino !== inode) return gone(`${path} is gone`);
+  rmSync(path, { force: true });
+  return undone(`${path} removed`);
 }
 
 function undoLink(change: Kind<'link'>, nl: Netlink): Undone {

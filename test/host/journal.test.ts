@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { appendFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -120,6 +120,20 @@ inNamespace('undo journal', import.meta.url, ['--net'], () => {
     const report = new Journal(path).undoAll(nl);
     assert.equal(state(), before);
     assert.deepEqual([report.undone, report.left, report.failed, report.gone.length], [[], [], [], 7]);
+  });
+
+  test("a socket's file is removed, but not one that somebody made there since", () => {
+    const file = join(folder, 'hq.sock');
+    const made = () => {
+      writeFileSync(file, '');
+      return statSync(file).ino;
+    };
+    const journal = new Journal(newPath());
+    journal.note({ kind: 'socket', path: file, inode: made() });
+    assert.deepEqual(journal.undoAll(nl).undone, [`${file} removed`]);
+    journal.note({ kind: 'socket', path: file, inode: made() + 1 });
+    assert.deepEqual(journal.undoAll(nl).gone, [`${file} is gone`]);
+    assert.ok(existsSync(file));
   });
 
   test('a torn last line is cut off, and what is written next is whole', () => {

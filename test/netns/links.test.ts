@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { LinkRow, ReloadAnswer, Status } from '../../src/contract/api.js';
-import { Site, until } from '../../src/lab/index.js';
+import { type KernelState, Site, until } from '../../src/lab/index.js';
 import { addressOf, config, diffState, INTERNET, kernelState, LAN, P, prepare, type Stage } from './stage.js';
 import { judge } from './tools.js';
 
@@ -22,7 +22,7 @@ const FAR = '192.168.20.1';
 let stage: Stage;
 let far: Site;
 let secrets: string[] = [];
-let before_: unknown;
+let before_: KernelState;
 let publicKey = '';
 
 const wg = (...args: string[]) => stage.router.ns.run(judge('wg', ...args));
@@ -267,12 +267,19 @@ describe('site links', () => {
     await a.askTcp({ to: FAR, port: 7 });
   });
 
-  test('stop puts the kernel back, and the socket is gone', async () => {
-    const { daemon, router } = stage;
-    assert.equal(await daemon.stop(), 0);
-    assert.deepEqual(diffState(before_ as never, await kernelState(router.ns)), []);
-    assert.ok(!existsSync(`/var/run/wireguard/${LINK}.sock`));
-  });
+  for (const end of ['stop', 'kill -9 and clean'] as const)
+    test(`${end}: the kernel is as it was before, and the socket is gone`, async () => {
+      const { daemon, router } = stage;
+      if (end === 'stop') assert.equal(await daemon.stop(), 0);
+      else {
+        await daemon.up();
+        await daemon.kill();
+        const { code, stderr } = await daemon.cli('clean');
+        assert.equal(code, 0, stderr);
+      }
+      assert.deepEqual(diffState(before_, await kernelState(router.ns)), []);
+      assert.ok(!existsSync(`/var/run/wireguard/${LINK}.sock`));
+    });
 });
 
 async function works(a: Stage['a']): Promise<boolean> {
