@@ -19,6 +19,7 @@ void Check(bool holds) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
   auto splitter = std::make_unique<Splitter>();
   auto joiner = std::make_unique<Joiner>();
+  auto fragmenter = std::make_unique<Fragmenter>();
   joiner->Begin();
   std::vector<std::unique_ptr<uint8_t[]>> kept;
   size_t total = 0, written = 0;
@@ -56,6 +57,20 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
         total++;
       }
       if (segments > 70000) abort();
+      // Cut to some MTU, the parts are all of it, in order, and none is longer.
+      int32_t mtu = 20 + static_cast<int32_t>(length % 1500);
+      if (!whole || IsSix(ip) || next <= mtu) continue;
+      memcpy(fragmenter->room(), ip, static_cast<size_t>(next));
+      if (!fragmenter->Load(next, mtu)) continue;
+      int32_t header = (ip[0] & 15) * 4, carried = 0;
+      for (int32_t part = fragmenter->next_bytes(); part > 0; part = fragmenter->next_bytes()) {
+        Check(part <= mtu && part > header);
+        auto piece = std::make_unique<uint8_t[]>(static_cast<size_t>(part));
+        fragmenter->Next(piece.get());
+        Check(memcmp(piece.get() + header, ip + header + carried, static_cast<size_t>(part - header)) == 0);
+        carried += part - header;
+      }
+      Check(carried == next - header);
     }
   }
   joiner->Flush(true, [&](const iovec* pieces, int32_t count) {
