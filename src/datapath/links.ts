@@ -4,7 +4,8 @@
  * Theory of operation. V8 compiles the cycle as one piece over one engine, one link and one batch (jit.ts), and takes the closure's constants for constants only
  * as long as there is one such closure. So there is no second cycle for what comes in by the links: it comes through the same `receive`, into the same
  * batch, a turn later. `receive` gives what the TUN has; within `turn` it gives what one socket brought, until that is used up. What leaves is told
- * apart by the batch's `out` column (emit.ts).
+ * apart by the batch's `out` column (emit.ts). Price, side by side: 1 to 2 % of the TUN's packets a second; once the compiler has met packets of a link, they
+ * cost the TUN's way nothing more, and the look at the sockets once a batch 0.4 µs (bench/datapath/links.ts).
  *
  * A link is made when a plan brings its name, keeps its device (keys, peers, sessions) as long as plans do, and is closed when one does not. Its port is bound by
  * itself: where that fails the link stays dormant, `link-state` says why, and it is tried again every RETRY_MS. Numbers of links are places in the plan,
