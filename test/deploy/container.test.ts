@@ -144,7 +144,7 @@ describe('what the last stage holds, run', () => {
       ...execForm(one('CMD')).map((word) => (word === DEFAULT_CONFIG_PATH ? daemon.configFile : word)),
     );
     const up = router.ns.spawn(command, { env: { ...process.env, ...env } });
-    await up.waitFor(/\bready\b/, 20);
+    await up.waitFor(/\bready\b/);
     const well = await health();
     assert.equal(well.code, 0, well.stderr);
     await assertWorks(stage);

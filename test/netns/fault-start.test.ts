@@ -71,7 +71,7 @@ async function host(): Promise<void> {
   for (const line of [
     // IPv6 addresses that are there at once: a state that settles seconds later cannot be compared.
     'sysctl -q -w net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0',
-    'sysctl -q -w net.ipv6.conf.default.router_solicitations=0',
+    'sysctl -q -w net.ipv6.conf.default.router_solicitations=0 net.ipv6.conf.default.addr_gen_mode=1',
     'ip link set lo up',
     'ip link add vmbr0 type bridge',
     'ip link add vmbr1 type bridge',

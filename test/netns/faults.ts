@@ -27,7 +27,7 @@ export async function upAsPuppet({ daemon }: Stage): Promise<void> {
   daemon.process = daemon.ns.spawn([process.execPath, '--expose-gc', PUPPET, daemon.runtimeDir, daemon.configFile], {
     stdio: ['pipe', 'pipe', 'pipe'],
   });
-  await daemon.process.waitFor(/\bready\b/, 20);
+  await daemon.process.waitFor(/\bready\b/);
 }
 
 export function order({ daemon }: Stage, line: string): void {

@@ -3,11 +3,15 @@
  * and by tcpdump, which must accept every byte of it.
  */
 import assert from 'node:assert/strict';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { needTools } from '../../src/lab/namespace.js';
 import { order, upAsPuppet } from './faults.js';
 import { eventually, INTERNET, LAN, P, pause, prepare, type Stage } from './stage.js';
+
+const CLI = fileURLToPath(new URL('../../src/cli.js', import.meta.url));
 
 describe('capture', () => {
   let stage: Stage;
@@ -41,18 +45,38 @@ describe('capture', () => {
     return lines.map((line) => line.replaceAll('\t', ' '));
   }
 
-  async function during(options: string[], act: () => Promise<unknown>): Promise<string[]> {
-    const file = join(stage.daemon.dir, 'capture.pcapng');
-    const done = stage.daemon.cli('capture', '-w', file, '--seconds', '3', ...options);
-    await pause(1500);
+  /** Captures while `act` lasts, and until `packets` are in the file. */
+  async function during(options: string[], packets: number, act: () => Promise<unknown>): Promise<string[]> {
+    const { ns, dir, runtimeDir } = stage.daemon;
+    const file = join(dir, 'capture.pcapng');
+    rmSync(file, { force: true });
+    const argv = [process.execPath, CLI, 'capture', '--runtime-dir', runtimeDir, '-w', file, ...options];
+    const capture = ns.spawn(argv);
+    await eventually('the capture has begun', async () => existsSync(file) || capture.code !== undefined);
+    await pause(300); // the workers hear of it
     await act();
-    const { code, stderr } = await done;
-    assert.equal(code, 0, stderr);
+    await eventually(`${packets} packets`, async () => packetsIn(readFileSync(file)) >= packets);
+    await pause(300); // more than were asked for would be wrong
+    assert.equal(await capture.stop('SIGINT'), 0, capture.tail());
     return read(file);
   }
 
+  /** Enhanced packet blocks of a pcapng file that is still written. */
+  function packetsIn(bytes: Buffer): number {
+    let packets = 0;
+    for (let at = 0; at + 8 <= bytes.length; at += bytes.readUInt32LE(at + 4))
+      if (bytes.readUInt32LE(at) === 6 && at + bytes.readUInt32LE(at + 4) <= bytes.length) packets++;
+    return packets;
+  }
+
+  /** Clients that the daemon's socket has. */
+  async function clients(): Promise<number> {
+    const sockets = await stage.daemon.ns.must(['cat', '/proc/net/unix']);
+    return sockets.split('\n').filter((line) => / 03 +\d+ .*\/api\.sock(\.new)?$/.test(line)).length;
+  }
+
   test('a packet is seen coming and leaving, its answer too, and nobody else', async () => {
-    const lines = await during(['--address', LAN.a, '-p', 'udp'], async () => {
+    const lines = await during(['--address', LAN.a, '-p', 'udp'], 3, async () => {
       await stage.a.askUdp({ to: INTERNET.one, port: 7 });
       await stage.b.askUdp({ to: INTERNET.one, port: 7 });
     });
@@ -64,7 +88,9 @@ describe('capture', () => {
   });
 
   test('what is dropped is seen coming, with the reason', async () => {
-    const lines = await during(['--port', '2222'], () => stage.two.tryAsk('tcp', { to: P, port: 2222, seconds: 0.3 }));
+    const lines = await during(['--port', '2222'], 1, () =>
+      stage.two.tryAsk('tcp', { to: P, port: 2222, seconds: 0.3 }),
+    );
     assert.ok(lines.length > 0);
     for (const line of lines) assert.equal(line, `pre-nat ${INTERNET.two} ${P} drop: forward-source`);
   });
@@ -81,8 +107,7 @@ describe('capture', () => {
   }
 
   test('it goes on when the workers are started again', async () => {
-    const long = ['--seconds', '8', '--address', LAN.a, '-p', 'udp', '--point', 'pre'];
-    const lines = await during(long, async () => {
+    const lines = await during(['--address', LAN.a, '-p', 'udp', '--point', 'pre'], 2, async () => {
       await stage.a.askUdp({ to: INTERNET.one, port: 7 });
       await renewWorkers();
       await stage.a.askUdp({ to: INTERNET.two, port: 7 });
@@ -96,8 +121,9 @@ describe('capture', () => {
   test('so does a trace that waits for packets, and nobody is watched after its end', async () => {
     const wait = (...more: string[]) =>
       stage.daemon.cli('trace', LAN.b, '-p', 'udp', '-d', INTERNET.one, '--json', ...more);
-    const traced = wait('--seconds', '30', '-n', '2');
-    await pause(1500);
+    const traced = wait('--seconds', '60', '-n', '2');
+    await eventually('the trace is there', async () => (await clients()) > 0);
+    await pause(1000);
     await renewWorkers();
     await stage.b.askUdp({ to: INTERNET.one, port: 7 });
     const { code, stdout, stderr } = await traced;
@@ -124,10 +150,11 @@ describe('capture', () => {
       assert.equal((await daemon.cli('capture', '-w', '/dev/null', '--seconds', seconds)).code, 2, seconds);
     await ping.stop('SIGINT');
     const both = [
-      daemon.cli('capture', '-w', '/dev/null', '--seconds', '30'),
-      daemon.cli('trace', '192.0.2.200', '--seconds', '30'),
+      daemon.cli('capture', '-w', '/dev/null', '--seconds', '50'),
+      daemon.cli('trace', '192.0.2.200', '--seconds', '50'),
     ];
-    await pause(1500);
+    await eventually('both are there', async () => (await clients()) === 2);
+    await pause(1000);
     await daemon.kill();
     for (const { code, stderr } of await Promise.all(both))
       assert.deepEqual([code, /the router has ended, and the stream with it/.test(stderr)], [1, true], stderr);
@@ -135,7 +162,7 @@ describe('capture', () => {
   });
 
   test('one point alone; a second capture beside the first is refused; a bad filter is exit 2', async () => {
-    const lines = await during(['--point', 'post', '-p', 'udp'], async () => {
+    const lines = await during(['--point', 'post', '-p', 'udp'], 2, async () => {
       await stage.a.askUdp({ to: INTERNET.one, port: 7 });
       assert.equal((await stage.daemon.cli('capture', '-w', '/dev/null')).code, 1);
     });

@@ -34,7 +34,7 @@ import { type Heard, Ticker } from './ticker.js';
 
 const CLI = fileURLToPath(new URL('../../src/cli.js', import.meta.url));
 /** Generous: the figures are printed; time limits in tests only stop a hang. */
-const BOUND_MS = 10_000;
+const BOUND_MS = 60_000;
 
 describe('restart', () => {
   let stage: Stage;
@@ -59,10 +59,11 @@ describe('restart', () => {
     const begin = performance.now();
     daemon.launch(...options);
     let works = 0;
-    while (works === 0 && performance.now() - begin < BOUND_MS)
-      if ((await a.tryAsk('udp', { to: INTERNET.two, port: 7, seconds: 0.02 })) === 'host-2')
+    // With more patience each time: where the machine is slow no answer comes within 20 ms.
+    for (let patience = 0.02; works === 0 && performance.now() - begin < BOUND_MS; patience *= 1.05)
+      if ((await a.tryAsk('udp', { to: INTERNET.two, port: 7, seconds: patience })) === 'host-2')
         works = performance.now() - begin;
-    await daemon.process.waitFor(/\bready\b/, 20);
+    await daemon.process.waitFor(/\bready\b/);
     const ready = performance.now() - begin;
     // TCP's own patience (it doubles) is longer than the silence was.
     await pause(1000);
@@ -291,7 +292,7 @@ describe('restart', () => {
     assert.equal(lost.code, 1, lost.tail());
     assert.match(lost.stderr, /is already running here \(pid \d+|others start here at the same moment/);
     const won = both.find((each) => each !== lost)!;
-    await won.waitFor(/\bready\b/, 20);
+    await won.waitFor(/\bready\b/);
     daemon.process = won;
     await assertWorks(stage);
   });
