@@ -61,6 +61,7 @@ describe(`${WORKERS} workers`, () => {
     stage = await raise(config(`workers: ${WORKERS}\nlimits: { per_host_rate: ${RATE} }\n`));
     stage.a.ns.ip(`addr add ${GREEDY}/24 dev eth0`);
     for (const { ns } of [stage.a, stage.b, stage.one]) ns.trySysctl('net.ipv4.ipfrag_high_thresh=16777216');
+    stage.one.ns.sysctl('net.ipv4.icmp_ratelimit=0');
   });
   after(() => stage?.lab.close());
 
