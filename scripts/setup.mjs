@@ -124,12 +124,19 @@ const UNPACKED = {
   wg: { name: 'wireguard-tools', why: 'the tests configure site links with it' },
 };
 
-/** Those of them that the bench needs. */
-const UNPACKED_FOR_BENCH = ['nginx', 'wrk'];
+/** Those of them that the bench needs, and what it alone measures. */
+const UNPACKED_FOR_BENCH = ['nginx', 'wrk', 'wireguard-go', 'wg'];
+const BENCH_ONLY = Object.fromEntries(
+  Object.entries({ openvpn: 'openvpn', nebula: 'nebula', edge: 'n2n', tincd: 'tinc' }).map(([program, name]) => [
+    program,
+    { name, why: 'the bench measures site links beside it' },
+  ]),
+);
 
 function unpacked(purpose) {
-  const wanted = (program) => purpose === 'test' || UNPACKED_FOR_BENCH.includes(program);
-  const missing = Object.entries(UNPACKED).filter(([program]) => wanted(program) && !has(program));
+  const wanted = (program) => purpose === 'test' || UNPACKED_FOR_BENCH.includes(program) || program in BENCH_ONLY;
+  const all = purpose === 'bench' ? { ...UNPACKED, ...BENCH_ONLY } : UNPACKED;
+  const missing = Object.entries(all).filter(([program]) => wanted(program) && !has(program));
   if (missing.length === 0) return;
   const hint = missing.map(([program, { name, why }]) => `${program} (${why}; Debian's package ${name})`).join(', ');
   if (!has('apt-get') || !has('dpkg-deb')) fail(`missing: ${hint}`);

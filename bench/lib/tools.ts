@@ -5,5 +5,7 @@ import { fileURLToPath } from 'node:url';
 const TRIPLET = `${arch() === 'arm64' ? 'aarch64' : 'x86_64'}-linux-gnu`;
 
 export const UNPACKED = {
-  LD_LIBRARY_PATH: fileURLToPath(new URL(`../../../build/tools/usr/lib/${TRIPLET}`, import.meta.url)),
+  LD_LIBRARY_PATH: ['usr/lib', 'lib']
+    .map((dir) => fileURLToPath(new URL(`../../../build/tools/${dir}/${TRIPLET}`, import.meta.url)))
+    .join(':'),
 };
