@@ -87,8 +87,8 @@ mutant(
 mutant(
   12,
   'a connection that was opened again gives way',
-  'rows[row * Words.ROW] === generation && mayGiveWay(rows, row * Words.ROW, now) ? row : -1;',
-  'rows[row * Words.ROW] === generation ? row : -1;',
+  'return same && mayGiveWay(rows, row * Words.ROW, now) ? row : -1;',
+  'return same ? row : -1;',
 );
 inFile('src/datapath/claim.ts', 'datapath/shortage');
 mutant(
@@ -374,6 +374,8 @@ mutant(
 );
 
 // What the fuzzer alone is asked about.
+inFile('src/datapath/claim.ts', 'fuzz/fuzz');
+mutant(12, 'a packet’s own flow gives way for the port that it asks for (fuzz)', ' && row !== engine.keep', '');
 inFile('src/datapath/splice.ts', 'fuzz/fuzz');
 mutant(
   68,

@@ -123,7 +123,8 @@ function oldest(engine: Engine, queue: ClosedQueue, now: number): number {
   const row = queue.row();
   const generation = queue.generation();
   queue.shift();
-  return rows[row * Words.ROW] === generation && mayGiveWay(rows, row * Words.ROW, now) ? row : -1;
+  const same = rows[row * Words.ROW] === generation && row !== engine.keep;
+  return same && mayGiveWay(rows, row * Words.ROW, now) ? row : -1;
 }
 
 function giveWay(engine: Engine, row: number, now: number): void {

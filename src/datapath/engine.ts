@@ -44,6 +44,8 @@ export class Engine {
   readonly unanswered = new ClosedQueue(QUEUE_SLOTS);
   /** Finds what stands in none of these queues. */
   readonly search = new RowSearch();
+  /** The row of the packet that a port is claimed for, which does not give way for it; −1 = none has one yet. */
+  keep = -1;
   readonly sweeper: Sweeper;
   readonly rates: HostRates;
   readonly unsolicited = new Unsolicited();

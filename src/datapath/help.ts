@@ -114,6 +114,8 @@ export function announce(engine: Engine, batch: Batch, i: number, mtu: number, n
   const l4 = batch.l4[i]!;
   const seq = v.getInt32(l4 + Tcp.SEQ);
   table.lock.acquire();
+  // A connection that is closed and still speaks must not end for the port that it asks for.
+  engine.keep = handle >>> 1;
   let record = controls.find(handle >>> 1, batch.generation[i]!);
   if (record === NONE) record = begin(engine, batch, i, side);
   let verdict: number = Verdict.PENDING;
@@ -124,6 +126,7 @@ export function announce(engine: Engine, batch: Batch, i: number, mtu: number, n
       verdict = shift === INSIDE ? Verdict.HELPER_SEGMENT : lines(engine, batch, i, record, mtu, now);
     if (shift !== INSIDE && shift !== 0) setCounted(v, l4, l4 + Tcp.SEQ, (seq + shift) | 0, partial);
   }
+  engine.keep = -1;
   table.lock.release();
   return verdict;
 }
