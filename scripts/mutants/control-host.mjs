@@ -78,7 +78,7 @@ inFile('src/host/steer-programs.ts', 'host/steer-replace');
 mutant(
   41,
   'the kernel’s own errors quote a VM outside',
-  "add(uplink, 'egress', 'egress-born', [quotedAddressClause(lanSubnets)]);",
+  "add(uplink, 'egress', 'egress-born', [quotedAddressClause(inside)]);",
   '',
 );
 inFile('src/host/steer.ts', 'host/steer-replace', 'host/steer');
@@ -121,8 +121,8 @@ mutant(
   66,
   'kernel: a host on the uplink’s wire reaches a LAN',
   `destinationClause(closed)]);
-    add(uplink, 'egress', 'guard', [sourceClause(closed), destinationClause(lanSubnets)]);
-    add(uplink, 'egress', 'egress-born', [quotedAddressClause(lanSubnets)]);
+    add(uplink, 'egress', 'guard', [sourceClause(closed), destinationClause(inside)]);
+    add(uplink, 'egress', 'egress-born', [quotedAddressClause(inside)]);
     add(uplink, 'ingress', 'ingress', [claimClause(groups, true), destinationClause(lanSubnets)]);`,
   "]);\n    add(uplink, 'ingress', 'ingress', [claimClause(groups, true)]);",
 );
@@ -141,12 +141,7 @@ mutant(
   'if (sender === dst) from = sender;',
 );
 inFile('src/policy/decide.ts', 'netns/hairpin');
-mutant(
-  10,
-  'kernel: the host itself keeps its address',
-  'd.sourceNat = lan !== undefined || fromHost',
-  'd.sourceNat = lan !== undefined',
-);
+mutant(10, 'kernel: the host itself keeps its address', 'd.sourceNat = inside || fromHost', 'd.sourceNat = inside');
 inFile('src/flow/open.ts', 'netns/continuity');
 mutant(
   62,

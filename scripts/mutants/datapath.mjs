@@ -41,7 +41,12 @@ mutant(
 );
 inFile('src/datapath/admit.ts', 'datapath/icmp');
 mutant(30, 'no resources: nobody is told', 'Unreachable.ADMIN, 0', 'Unreachable.PORT, 0');
-mutant(30, 'no resources: outsiders are told', 'return policy.lanOf(sender) !== undefined &&', 'return');
+mutant(
+  30,
+  'no resources: outsiders are told',
+  'return (ingress > 0 || policy.lanOf(sender) !== undefined) &&',
+  'return',
+);
 mutant(30, 'who is forbidden something is not told', '  Verdict.BLOCKED,\n  Verdict.FORWARD_SOURCE,\n', '');
 mutant(30, 'who is on the block list is spoken to', '&& !inPrefixes(plan.blocked, sender)', '');
 inFile('src/datapath/reply.ts', 'datapath/icmp');
@@ -73,7 +78,12 @@ mutant(
   '  if (hasAllFlows(engine, f.src0)) return Verdict.HOST_LIMIT;\n  if (d.staticPort',
   '  if (d.staticPort',
 );
-mutant(18, 'unsolicited SYNs are always answered', '&& syn && engine.plan.rejectUnsolicited', '&& syn');
+mutant(
+  18,
+  'unsolicited SYNs are always answered',
+  'batch.ctl[Ctl.INGRESS] === 0 && engine.plan.rejectUnsolicited',
+  'batch.ctl[Ctl.INGRESS] === 0',
+);
 inFile('src/datapath/unsolicited.ts', 'datapath/nat');
 mutant(18, 'unsolicited SYNs are answered at once', 'const WAIT_MS = 6000;', 'const WAIT_MS = 1000;');
 mutant(18, 'a SYN that was crossed is answered too', 'if (!crossed) replyError', 'replyError');
@@ -171,15 +181,10 @@ mutant(2, 'mappings of one host are spread over the addresses', 'spread(src) %',
 mutant(
   10,
   'an inside sender keeps its address in a hairpin',
-  'd.sourceNat = lan !== undefined || fromHost',
+  'd.sourceNat = inside || fromHost',
   'd.sourceNat = fromHost',
 );
-mutant(
-  10,
-  'the host itself keeps its address',
-  'd.sourceNat = lan !== undefined || fromHost',
-  'd.sourceNat = lan !== undefined',
-);
+mutant(10, 'the host itself keeps its address', 'd.sourceNat = inside || fromHost', 'd.sourceNat = inside');
 mutant(34, 'the no-translate list is not looked at', '&& !rule.translate', '&& false');
 mutant(
   40,
@@ -306,8 +311,8 @@ mutant(
 mutant(
   27,
   'an error of no flow goes to the kernel',
-  'quotedSrc !== batch.dst[i]) return Verdict.ICMP_NO_FLOW',
-  'quotedSrc !== batch.dst[i]) return Verdict.PUNT',
+  'quotedSrc !== batch.dst[i])\n    return Verdict.ICMP_NO_FLOW;',
+  'quotedSrc !== batch.dst[i])\n    return Verdict.PUNT;',
 );
 mutant(
   27,
