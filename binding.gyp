@@ -17,6 +17,7 @@
         'native/notify.cc',
         'native/crypto.cc',
         'native/udp.cc',
+        'native/vxlan.cc',
       ],
       'include_dirs': ['<!(node -p "require(\'node-addon-api\').include_dir")'],
       'defines': ['NAPI_VERSION=9', 'NAPI_CPP_EXCEPTIONS', 'TUNGATE_VERSION="<(version)"'],

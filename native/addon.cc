@@ -67,6 +67,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   ExportNotify(env, exports);
   ExportCrypto(env, exports);
   ExportUdp(env, exports, batches);
+  ExportVxlan(env, exports);
   return exports;
 }
 

@@ -276,7 +276,24 @@ class Joiner {
   // Flows that may grow at once; more of them are written one by one.
   static constexpr int32_t kOpen = 8;
 
-  void Begin() { groups_ = open_ = count_ = written_ = 0; }
+  // `front`: bytes of a link header that stand in front of each IP header and are part of what is written: 0, or 14 for Ethernet.
+  void Begin(int32_t front = 0) {
+    groups_ = open_ = count_ = written_ = 0;
+    front_ = front;
+  }
+
+  // A frame that is no IP packet and not to be joined; with a link header in front only.
+  void AddFrame(uint8_t* frame, int32_t len) {
+    if (count_ >= kSlots) return;
+    Packet packet{};
+    packet.ip = frame + front_;
+    packet.len = len - front_;
+    packet.next = -1;
+    int32_t at = groups_++;
+    all_[at] = {};
+    all_[at].first = all_[at].last = Keep(packet);
+    all_[at].pieces = 1;
+  }
 
   // The IP packet at `ip`, in front of which are kVnetHeader bytes that may be overwritten. Its length was checked against its own header.
   // `merge`: the device takes GSO packets.
@@ -291,7 +308,7 @@ class Joiner {
       for (int32_t i = open_ - 1; i >= 0; i--) {
         Group& group = all_[growing_[i]];
         if (!SameFlow(packets_[group.first], packet)) continue;
-        if (packet.plain && Grow(&group, packet)) return;
+        if (packet.plain && SameLink(packets_[group.first], packet) && Grow(&group, packet)) return;
         Close(i);  // what comes later must not overtake
         break;
       }
@@ -326,10 +343,16 @@ class Joiner {
       Group& group = all_[written_++];
       Packet& head = packets_[group.first];
       int32_t in_front = vnet ? kVnetHeader : 0;
-      if (vnet) memset(head.ip - kVnetHeader, 0, kVnetHeader);
-      if (group.pieces > 1) Finish(group, head);
-      pieces_[0] = {head.ip - in_front, static_cast<size_t>(head.len + in_front)};
-      int32_t count = 1;
+      // In front of a link header there may be no room for it.
+      uint8_t* header = front_ > 0 ? vnet_ : head.ip - kVnetHeader;
+      if (vnet) memset(header, 0, kVnetHeader);
+      if (group.pieces > 1) Finish(group, head, header, front_);
+      int32_t count = 0;
+      if (front_ > 0) {
+        if (vnet) pieces_[count++] = {vnet_, kVnetHeader};
+        in_front = front_;
+      }
+      pieces_[count++] = {head.ip - in_front, static_cast<size_t>(head.len + in_front)};
       for (int32_t at = head.next; at >= 0; at = packets_[at].next) {
         Packet& part = packets_[at];
         int32_t skip = part.len - part.payload;
@@ -389,6 +412,10 @@ class Joiner {
     return memcmp(a.ip + a.l4, b.ip + b.l4, 4) == 0 && memcmp(a.ip + (six ? 8 : 12), b.ip + (six ? 8 : 12), six ? 32 : 8) == 0;
   }
 
+  bool SameLink(const Packet& a, const Packet& b) const {
+    return front_ == 0 || memcmp(a.ip - front_, b.ip - front_, static_cast<size_t>(front_)) == 0;
+  }
+
   static bool SumRight(const Packet& packet) {
     uint32_t length = static_cast<uint32_t>(packet.len - packet.l4);
     return InternetSum(packet.ip + packet.l4, length, PseudoSum(packet.ip, kTcp, length)) == 0xffff;
@@ -429,7 +456,7 @@ class Joiner {
   }
 
   // The first packet's headers speak for the whole: lengths, the pseudo-header's sum for whoever cuts it up again, and the vnet header.
-  static void Finish(const Group& group, Packet& head) {
+  static void Finish(const Group& group, Packet& head, uint8_t* vnet, int32_t front) {
     uint8_t* ip = head.ip;
     bool six = head.l4 == 40;
     if (six) {
@@ -441,18 +468,19 @@ class Joiner {
     uint8_t* tcp = ip + head.l4;
     tcp[13] = group.flags;
     PutBe16(tcp + 16, PseudoSum(ip, kTcp, static_cast<uint32_t>(group.bytes - head.l4)));
-    uint8_t* vnet = ip - kVnetHeader;
     vnet[0] = kNeedsCsum;
     vnet[1] = six ? kGsoTcp6 : kGsoTcp4;
-    PutHost16(vnet + 2, static_cast<uint32_t>(head.l4 + (tcp[12] >> 4) * 4));
+    PutHost16(vnet + 2, static_cast<uint32_t>(front + head.l4 + (tcp[12] >> 4) * 4));
     PutHost16(vnet + 4, static_cast<uint32_t>(group.size));
-    PutHost16(vnet + 6, static_cast<uint32_t>(head.l4));
+    PutHost16(vnet + 6, static_cast<uint32_t>(front + head.l4));
     PutHost16(vnet + 8, 16);
   }
 
   Packet packets_[kSlots];
   Group all_[kSlots];
   int32_t growing_[kOpen];
-  iovec pieces_[kPieces];
+  iovec pieces_[kPieces + 1];
+  uint8_t vnet_[kVnetHeader];
+  int32_t front_ = 0;
   int32_t count_ = 0, groups_ = 0, open_ = 0, written_ = 0;
 };

@@ -50,7 +50,7 @@ static const char* AttachHint(int error) {
     case EBUSY:
       return "another process holds this device";
     case EINVAL:
-      return "a device of this name exists and is not a multi-queue TUN";
+      return "a device of this name exists and is of another kind";
     case E2BIG:
       return "the device has no queue left";
     default:
@@ -69,7 +69,7 @@ static unsigned SetOffloads(int fd) {
   return 0;
 }
 
-static Napi::Value TunOpen(const Napi::CallbackInfo& info) {
+static Napi::Value Open(const Napi::CallbackInfo& info, int kind) {
   Napi::Env env = info.Env();
   std::string name = StringArgument(info, 0, "name");
   if (name.empty() || name.size() >= IFNAMSIZ) ThrowErrno(env, EINVAL, "tunOpen", name, "a device name has 1 to 15 bytes");
@@ -77,7 +77,7 @@ static Napi::Value TunOpen(const Napi::CallbackInfo& info) {
   int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) ThrowErrno(env, errno, "open", "/dev/net/tun", OpenHint(errno));
   ifreq request = {};
-  request.ifr_flags = IFF_TUN | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE;
+  request.ifr_flags = static_cast<short>(kind | IFF_NO_PI | IFF_VNET_HDR);
   memcpy(request.ifr_name, name.data(), name.size());
   if (ioctl(fd, TUNSETIFF, &request) < 0) {
     int error = errno;
@@ -97,6 +97,11 @@ static Napi::Value TunOpen(const Napi::CallbackInfo& info) {
   result.Set("offloads", Napi::Number::New(env, SetOffloads(fd)));
   return result;
 }
+
+static Napi::Value TunOpen(const Napi::CallbackInfo& info) { return Open(info, IFF_TUN | IFF_MULTI_QUEUE); }
+
+// Ethernet frames instead of IP packets, one queue; gone when nobody holds it.
+static Napi::Value TapOpen(const Napi::CallbackInfo& info) { return Open(info, IFF_TAP); }
 
 // A queue that another program has opened. { name, offloads, vnet: does it speak vnet headers }
 static Napi::Value TunAdopt(const Napi::CallbackInfo& info) {
@@ -218,6 +223,7 @@ static napi_value TunTransmit(napi_env env, napi_callback_info info) {
 
 void ExportTun(Napi::Env env, Napi::Object exports, Batches* batches) {
   exports.Set("tunOpen", Napi::Function::New<TunOpen>(env, "tunOpen"));
+  exports.Set("tapOpen", Napi::Function::New<TapOpen>(env, "tapOpen"));
   exports.Set("tunAdopt", Napi::Function::New<TunAdopt>(env, "tunAdopt"));
   exports.Set("tunPersist", Napi::Function::New<TunPersist>(env, "tunPersist"));
   exports.Set("batchRegister", Napi::Function::New<BatchRegister>(env, "batchRegister", batches));

@@ -31,6 +31,8 @@ export interface Native {
    * EBUSY (held by another process), EINVAL (the name is taken by a device of another kind), each with its remedy.
    */
   tunOpen(name: string): TunInfo;
+  /** The same for a TAP of one queue (Ethernet frames); it is gone when its descriptor is closed. */
+  tapOpen(name: string): TunInfo;
   /** A queue that another program has opened (IFF_TUN, IFF_NO_PI): makes it non-blocking and sets offloads. `vnet`: it speaks vnet headers. */
   tunAdopt(fd: number): { readonly name: string; readonly offloads: number; readonly vnet: boolean };
   /** TUNSETPERSIST: the device outlives its descriptors. */
@@ -204,6 +206,42 @@ export interface Native {
   batchSplit(batch: number, n: number, datagrams: number, mtu: number, more: 0 | 1): number;
   /** As tunJoin, into a batch: appends what fits and returns how many packets that were. Call with `more` 0, then 1 until it returns 0. */
   batchJoin(datagrams: number, n: number, batch: number, more: 0 | 1): number;
+
+  // -- vxlan.cc: the edges of a VXLAN endpoint. The five batch calls never throw and allocate nothing; −EINVAL = not registered. --
+  /**
+   * A UDP socket bound to the endpoint's address and port (0 = any): DF on all that is sent, whatever path MTU somebody claims. `receives`: with UDP_GRO, TOS and
+   * fragment sizes; else what arrives there is dropped. Throws EADDRINUSE, EADDRNOTAVAIL…
+   */
+  vxlanOpen(endpoint: Int32Array, ttl: number, receives: boolean): { readonly fd: number; readonly port: number };
+  /** Makes columns of link/vxlan/columns.ts known (keeps references), with the remotes' endpoints, the VXLAN header and the sockets to send by; ids belong to the thread. */
+  vxlanRegister(
+    data: Uint8Array,
+    off: Int32Array,
+    len: Int32Array,
+    segment: Int32Array,
+    source: Int32Array,
+    endpoint: Int32Array,
+    arrival: Uint8Array,
+    outcome: Uint8Array,
+    tos: Int16Array,
+    outFrame: Int32Array,
+    outRemote: Int32Array,
+    answer: Int32Array,
+    remotes: Int32Array,
+    header: Uint8Array,
+    sockets: Int32Array,
+  ): number;
+  vxlanRelease(frames: number): void;
+  /** Reads frames from a TAP: `off`, `len`, `segment`; checksums of single frames are completed. Returns the slots filled, −errno. */
+  tapRead(fd: number, frames: number): number;
+  /** Writes slots 0…n whose outcome is PASS to a TAP, TCP neighbours joined. Returns the writes that the kernel took. */
+  tapJoin(fd: number, frames: number, n: number): number;
+  /** Writes the frames of `answer` 0…n to a TAP. */
+  tapAnswer(fd: number, frames: number, n: number): number;
+  /** What is there now: `off`, `len`, `endpoint`, `tos`, `arrival`. Returns the slots filled, −errno. */
+  vxlanReceive(fd: number, frames: number): number;
+  /** Sends pairs 0…n, super-frames cut up, neighbours in one message. Returns how many datagrams the kernel took. */
+  vxlanSend(frames: number, n: number): number;
 }
 
 const require = createRequire(import.meta.url);
