@@ -75,7 +75,7 @@ struct Vxlan {
   iovec pieces[2 * kHeaders + kSegments];
   uint8_t headers[kHeaders][kVxlanHeader + FrameCutter::kHeaderMost];
   Sending sending[kSent];
-  int32_t ready, used_pieces, used_headers, sent, fd, port, mode;
+  int32_t ready, used_pieces, used_headers, lost, fd, port, mode;
   int32_t usual_bytes = kMessageBytes;
 
   Frames* find(int32_t id) {
@@ -275,7 +275,7 @@ static void SendApart(Vxlan* vxlan, int32_t m) {
     do {
       bytes = sendmsg(vxlan->fd, &message, 0);
     } while (bytes < 0 && errno == EINTR);
-    if (bytes >= 0) vxlan->sent++;
+    if (bytes < 0) vxlan->lost++;
   }
 }
 
@@ -290,9 +290,8 @@ static void Flush(Vxlan* vxlan, Frames* f) {
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) {
       if ((errno == EIO || errno == EMSGSIZE || errno == EINVAL) && vxlan->sending[done].datagrams > 1) SendApart(vxlan, done);
-      got = 1;  // lost, or sent apart
-    } else {
-      for (int32_t k = done; k < done + got; k++) vxlan->sent += vxlan->sending[k].datagrams;
+      else vxlan->lost += vxlan->sending[done].datagrams;
+      got = 1;
     }
     done += got;
   }
@@ -329,7 +328,10 @@ static void Room(Vxlan* vxlan, Frames* f, int32_t port, int32_t mode, int32_t he
 
 static void SendSuper(Vxlan* vxlan, Frames* f, int32_t frame, int32_t remote, int32_t port) {
   FrameCutter& cutter = vxlan->cutter;
-  if (!cutter.Load(f->data + f->off[frame], f->len[frame])) return;
+  if (!cutter.Load(f->data + f->off[frame], f->len[frame])) {
+    vxlan->lost++;
+    return;
+  }
   while (!cutter.done()) {
     // A last single one has a checksum too: it belongs to a run.
     Room(vxlan, f, port, 0, kSegments);
@@ -369,7 +371,7 @@ static int32_t SendRun(Vxlan* vxlan, Frames* f, int32_t k, int32_t n) {
   return end;
 }
 
-// vxlanSend(frames, n): pairs 0…n. Returns how many datagrams the kernel took.
+// vxlanSend(frames, n): pairs 0…n. Returns how many datagrams the kernel did not take.
 static napi_value VxlanSend(napi_env env, napi_callback_info info) {
   int32_t args[2];
   Vxlan* vxlan = nullptr;
@@ -377,7 +379,7 @@ static napi_value VxlanSend(napi_env env, napi_callback_info info) {
   Frames* f = vxlan->find(args[0]);
   if (f == nullptr) return Number(env, -EINVAL);
   int32_t n = std::min(args[1], f->copies);
-  vxlan->ready = vxlan->used_pieces = vxlan->used_headers = vxlan->sent = 0;
+  vxlan->ready = vxlan->used_pieces = vxlan->used_headers = vxlan->lost = 0;
   vxlan->port = vxlan->fd = -1;
   for (int32_t k = 0; k < n;) {
     int32_t frame = f->out_frame[k], remote = f->out_remote[k];
@@ -391,7 +393,7 @@ static napi_value VxlanSend(napi_env env, napi_callback_info info) {
     }
   }
   Flush(vxlan, f);
-  return Number(env, vxlan->sent);
+  return Number(env, vxlan->lost);
 }
 
 // -- hot: the way in --
@@ -487,7 +489,7 @@ static void AddFrame(Joiner* joiner, uint8_t* frame, int32_t len) {
   joiner->AddFrame(frame, len);
 }
 
-// tapJoin(fd, frames, n): slots 0…n whose outcome is PASS, TCP neighbours in one write. Returns the writes that the kernel took.
+// tapJoin(fd, frames, n): slots 0…n whose outcome is PASS, TCP neighbours in one write. Returns the writes that the kernel did not take.
 static napi_value TapJoin(napi_env env, napi_callback_info info) {
   int32_t args[3];
   Vxlan* vxlan = nullptr;
@@ -500,12 +502,12 @@ static napi_value TapJoin(napi_env env, napi_callback_info info) {
   for (int32_t i = 0; i < n; i++) {
     if (f->outcome[i] == kPass && FrameWithin(*f, i, 0)) AddFrame(&joiner, f->data + f->off[i], f->len[i]);
   }
-  int32_t taken = 0;
-  joiner.Flush(true, [&](const iovec* pieces, int32_t count) { taken += WriteAll(args[0], pieces, count) ? 1 : 0; });
-  return Number(env, taken);
+  int32_t lost = 0;
+  joiner.Flush(true, [&](const iovec* pieces, int32_t count) { lost += WriteAll(args[0], pieces, count) ? 0 : 1; });
+  return Number(env, lost);
 }
 
-// tapAnswer(fd, frames, n): answers 0…n. Returns the writes that the kernel took.
+// tapAnswer(fd, frames, n): answers 0…n. Returns the writes that the kernel did not take.
 static napi_value TapAnswer(napi_env env, napi_callback_info info) {
   int32_t args[3];
   Vxlan* vxlan = nullptr;
@@ -513,14 +515,14 @@ static napi_value TapAnswer(napi_env env, napi_callback_info info) {
   Frames* f = vxlan->find(args[1]);
   if (f == nullptr) return Number(env, -EINVAL);
   uint8_t vnet[kVnetHeader] = {};
-  int32_t taken = 0;
+  int32_t lost = 0;
   for (int32_t i = 0; i < std::min(args[2], f->slots); i++) {
     int32_t slot = f->answer[i];
     if (!FrameWithin(*f, slot, 0)) continue;
     const iovec pieces[2] = {{vnet, sizeof vnet}, {f->data + f->off[slot], static_cast<size_t>(f->len[slot])}};
-    taken += WriteAll(args[0], pieces, 2) ? 1 : 0;
+    lost += WriteAll(args[0], pieces, 2) ? 0 : 1;
   }
-  return Number(env, taken);
+  return Number(env, lost);
 }
 
 void ExportVxlan(Napi::Env env, Napi::Object exports) {

@@ -119,6 +119,8 @@ export interface LinkSettings {
   readonly up?: boolean;
   readonly mtu?: number;
   readonly txqueuelen?: number;
+  /** Index of the bridge that it is a port of, 0 = of none. */
+  readonly master?: number;
 }
 
 /** Several settings are one request: the kernel applies MTU and queue length before it brings the device up. */
@@ -126,6 +128,7 @@ export function setLink(nl: Netlink, index: number, settings: LinkSettings): voi
   const payload = ifinfomsg(index, settings.up ? IFF_UP : 0, settings.up === undefined ? 0 : IFF_UP);
   if (settings.mtu !== undefined) payload.attrU32(IFLA_MTU, settings.mtu);
   if (settings.txqueuelen !== undefined) payload.attrU32(IFLA_TXQLEN, settings.txqueuelen);
+  if (settings.master !== undefined) payload.attrU32(IFLA_MASTER, settings.master);
   const words = Object.entries(settings).map(([key, value]) => `${key}=${value}`);
   nl.request(RTM_NEWLINK, 0, payload.bytes(), `set ${words.join(' ')} on interface ${index}`);
 }

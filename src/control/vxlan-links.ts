@@ -1,0 +1,212 @@
+/**
+ * VXLAN links as control sees them: their TAPs, and the thread that moves their frames (link/vxlan/worker.ts).
+ *
+ * Theory of operation. A TAP is opened here and not made persistent: it lives as long as this process holds it, so nothing of a link outlives the daemon, however it
+ * ends, and there is nothing to be undone. A link that stays through a reload keeps its TAP, and its bridge port with it; only what differs is set. The thread
+ * is started with the first link and ends with the last; when it fails it is started again with all that is wanted.
+ */
+import { Worker } from 'node:worker_threads';
+import type { FromVxlan, ToVxlan, VxlanFdbRow, VxlanInit, VxlanOrder, VxlanStatus } from '../contract/vxlan.js';
+import { findLink, Netlink, setLink } from '../host/index.js';
+import { native } from '../native.js';
+
+/** A TAP's own 500 overflow under bursts. */
+const TX_QUEUE = 1000;
+/** For a thread that does not answer: only there to stop a hang. */
+const PATIENCE_MS = 10_000;
+/** Between two starts of a thread that failed. */
+const RESTART_MS = 1000;
+
+export interface VxlanWanted {
+  readonly order: VxlanOrder;
+  /** Name of the TAP, and of the bridge that it becomes a port of ('' = none). */
+  readonly tap: string;
+  readonly bridge: string;
+}
+
+interface Tap {
+  readonly fd: number;
+  readonly index: number;
+}
+
+type Log = (level: 'info' | 'warn' | 'error', text: string) => void;
+type Answer = Extract<FromVxlan, { readonly id: number }>;
+/** Omit, for each member of the union by itself. */
+type Question = ToVxlan extends infer Each ? (Each extends { readonly id: number } ? Omit<Each, 'id'> : never) : never;
+
+export class VxlanLinks {
+  readonly #log: Log;
+  readonly #netlink = new Netlink();
+  readonly #taps = new Map<string, Tap>();
+  readonly #asked = new Map<number, (answer: Answer | null) => void>();
+  #wanted: readonly VxlanWanted[] = [];
+  #problems: readonly (readonly [string, string])[] = [];
+  #worker: Worker | null = null;
+  #wakeFd = -1;
+  #questions = 0;
+  #stopped: () => void = () => {};
+  #restart: NodeJS.Timeout | undefined;
+
+  constructor(log: Log) {
+    this.#log = log;
+  }
+
+  /** Why links carry nothing: [name, what is wrong]. */
+  get problems(): readonly (readonly [string, string])[] {
+    return this.#problems;
+  }
+
+  /** Brings about what is wanted, all of it; what is there already and the same is left alone. */
+  async follow(wanted: readonly VxlanWanted[]): Promise<void> {
+    this.#wanted = wanted;
+    if (wanted.length === 0 && this.#worker === null) return;
+    const gone = [...this.#taps.keys()].filter((name) => !wanted.some(({ tap }) => tap === name));
+    const problems: (readonly [string, string])[] = [];
+    const links: { order: VxlanOrder; tapFd: number }[] = [];
+    for (const { order, tap, bridge } of wanted) {
+      try {
+        links.push({ order, tapFd: this.#tap(tap, bridge, order.mtu) });
+      } catch (error) {
+        problems.push([order.name, (error as Error).message]);
+      }
+    }
+    this.#start();
+    const answer = await this.#ask({ kind: 'want', links });
+    if (answer?.kind === 'done') problems.push(...answer.problems);
+    // Only now: the thread has let go of them.
+    for (const name of gone) this.#drop(name);
+    this.#problems = problems;
+    for (const [name, text] of problems) this.#log('error', `link "${name}": ${text}`);
+    if (wanted.length === 0) await this.#end();
+  }
+
+  async status(): Promise<readonly VxlanStatus[]> {
+    const answer = this.#worker === null ? null : await this.#ask({ kind: 'status' });
+    return answer?.kind === 'status' ? answer.links : [];
+  }
+
+  /** The forwarding table of a link. */
+  async fdb(link: string): Promise<readonly VxlanFdbRow[]> {
+    const answer = this.#worker === null ? null : await this.#ask({ kind: 'fdb', link });
+    return answer?.kind === 'fdb' ? answer.rows : [];
+  }
+
+  async close(): Promise<void> {
+    clearTimeout(this.#restart);
+    this.#wanted = [];
+    await this.#end();
+    for (const name of [...this.#taps.keys()]) this.#drop(name);
+    this.#netlink.close();
+  }
+
+  // ---- TAPs.
+
+  /** Opens it where it is not open yet; MTU, bridge and state are set in any case. Returns its descriptor. */
+  #tap(name: string, bridge: string, mtu: number): number {
+    const master = bridge === '' ? 0 : this.#bridge(bridge);
+    let tap = this.#taps.get(name);
+    // Somebody may have deleted it.
+    if (tap !== undefined && findLink(this.#netlink, tap.index) === undefined) {
+      this.#drop(name);
+      tap = undefined;
+    }
+    if (tap === undefined) {
+      if (findLink(this.#netlink, name) !== undefined)
+        throw new Error(`an interface ${name} is there already; name the TAP otherwise, or take that interface away`);
+      const { fd } = native.tapOpen(name);
+      tap = { fd, index: findLink(this.#netlink, name)!.index };
+      this.#taps.set(name, tap);
+    }
+    setLink(this.#netlink, tap.index, { mtu, txqueuelen: TX_QUEUE, master, up: true });
+    return tap.fd;
+  }
+
+  #bridge(name: string): number {
+    const bridge = findLink(this.#netlink, name);
+    if (bridge === undefined)
+      throw new Error(
+        `the bridge ${name} is not there; make it with "ip link add ${name} type bridge", or leave \`bridge\` out`,
+      );
+    if (bridge.kind !== 'bridge') throw new Error(`${name} is no bridge`);
+    return bridge.index;
+  }
+
+  #drop(name: string): void {
+    const tap = this.#taps.get(name);
+    if (tap === undefined) return;
+    this.#taps.delete(name);
+    native.closeFd(tap.fd);
+  }
+
+  // ---- The thread.
+
+  #start(): void {
+    if (this.#worker !== null) return;
+    this.#wakeFd = native.wakeCreate();
+    const worker = new Worker(new URL('../link/vxlan/worker.js', import.meta.url), { name: 'vxlan' });
+    this.#worker = worker;
+    worker.on('message', (message: FromVxlan) => this.#hear(message));
+    worker.on('error', (error) => this.#failed(error));
+    worker.postMessage({ wakeFd: this.#wakeFd } satisfies VxlanInit);
+  }
+
+  #failed(error: Error): void {
+    this.#log('error', `the thread of the VXLAN links failed and is started again: ${error.stack ?? error.message}`);
+    this.#forgetWorker();
+    this.#restart = setTimeout(() => {
+      if (this.#wanted.length > 0 && this.#worker === null) void this.follow(this.#wanted);
+    }, RESTART_MS);
+  }
+
+  async #end(): Promise<void> {
+    const worker = this.#worker;
+    if (worker === null) return;
+    const stopped = new Promise<void>((resolve) => {
+      this.#stopped = resolve;
+    });
+    this.#send({ kind: 'stop' });
+    const timer = setTimeout(this.#stopped, PATIENCE_MS);
+    await stopped;
+    clearTimeout(timer);
+    await worker.terminate();
+    this.#forgetWorker();
+  }
+
+  #forgetWorker(): void {
+    if (this.#worker === null) return;
+    this.#worker = null;
+    native.closeFd(this.#wakeFd);
+    for (const answer of this.#asked.values()) answer(null);
+    this.#asked.clear();
+    this.#stopped();
+  }
+
+  #send(message: ToVxlan): void {
+    this.#worker?.postMessage(message);
+    native.wakeSet(this.#wakeFd);
+  }
+
+  #ask(question: Question): Promise<Answer | null> {
+    const id = this.#questions++;
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => {
+        this.#asked.delete(id);
+        resolve(null);
+      }, PATIENCE_MS);
+      this.#asked.set(id, (answer) => {
+        clearTimeout(timer);
+        resolve(answer);
+      });
+      this.#send({ ...question, id } as ToVxlan);
+    });
+  }
+
+  #hear(message: FromVxlan): void {
+    if (message.kind === 'say') this.#log(message.level, message.text);
+    else if (message.kind === 'stopped') this.#stopped();
+    else {
+      this.#asked.get(message.id)?.(message);
+      this.#asked.delete(message.id);
+    }
+  }
+}

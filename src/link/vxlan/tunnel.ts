@@ -1,0 +1,258 @@
+/**
+ * An endpoint between its TAP and its UDP sockets: the way of the frames of one VXLAN link, a batch at a time.
+ *
+ *     out:  TAP ─► tapRead: frames and super-frames in slots ─► vtep.fromTap ─► vxlanSend: super-frames cut up, one message for a run ─► UDP
+ *     in:   UDP ─► vxlanReceive: datagrams in slots ─► vtep.fromTunnel, in place ─► tapJoin: TCP runs in one write ─► TAP
+ *
+ * Theory of operation. A super-frame of the TAP is looked at once, whatever it becomes on the wire. It leaves by one of 64 sockets, chosen by the flow's hash:
+ * UDP_SEGMENT sends from the port that its socket is bound to, and networks spread flows by that port (REQ-49). What others send arrives at one socket
+ * more, bound to the VXLAN port.
+ *
+ * The columns are shared by all links of a thread, since they hold nothing between two calls; the sockets are the tunnel's, the TAP's descriptor its owner's.
+ */
+import { getSystemErrorName } from 'node:util';
+import type { VxlanFdbRow, VxlanOrder, VxlanRemoteStatus, VxlanStatus } from '../../contract/vxlan.js';
+import { native } from '../../native.js';
+import { LinkLost } from '../link.js';
+import { ENDPOINT_WORDS, Ep, formatAddress, parseAddress } from '../wireguard/endpoint.js';
+import { Columns } from './columns.js';
+import { formatMac, LOCAL, parseMac } from './fdb.js';
+import { FIRST_SOURCE_PORT, SOURCE_PORTS, VXLAN_BYTES } from './header.js';
+import type { LoopWatch } from './loop.js';
+import { parseIp } from './neighbours.js';
+import { OUTCOMES } from './outcome.js';
+import { RemoteStat, STAT_WORDS } from './remotes.js';
+import { Vtep } from './vtep.js';
+
+const EBADFD = 77;
+/** Source ports of a link: enough for the paths that a network spreads flows over. */
+const PORTS = 64;
+const TAP_SLOTS = 256;
+/** Super-frames that are under way at once stay in the cache. */
+const TAP_BYTES = 512 * 1024;
+const UDP_SLOTS = 2048;
+const UDP_BYTES = 2 << 20;
+/** For what the endpoint sends by itself. */
+const OWN_BYTES = 256;
+const OWN_OFF = 64;
+
+/** Columns of both ways, for all links of a thread. */
+export class Lanes {
+  readonly out = new Columns(TAP_SLOTS, new Uint8Array(TAP_BYTES));
+  readonly in = new Columns(UDP_SLOTS, new Uint8Array(UDP_BYTES), 1);
+  readonly own = new Columns(1, new Uint8Array(OWN_BYTES));
+}
+
+export class VxlanTunnel {
+  readonly vtep: Vtep;
+  readonly fd: number;
+  sendFailed = 0;
+  tapFailed = 0;
+  #nextTick = 0;
+  readonly #sockets = new Int32Array(PORTS);
+  readonly #ids: { readonly out: number; readonly in: number; readonly own: number };
+  readonly #lanes: Lanes;
+  readonly #emit = (message: Uint8Array, remote: number): void => this.#send(message, remote);
+
+  /** Opens all sockets. Throws what is wrong with addresses and ports; nothing is open then. */
+  constructor(
+    readonly order: VxlanOrder,
+    readonly tapFd: number,
+    lanes: Lanes,
+    loops: LoopWatch,
+  ) {
+    const own = endpointOf(order.local, order.port);
+    const opened: number[] = [];
+    this.#lanes = lanes;
+    this.vtep = new Vtep({
+      name: order.name,
+      vni: order.vni,
+      mtu: order.mtu,
+      tags: order.vlan === 'keep' ? 1 : 0,
+      sourcePorts: PORTS,
+      learning: order.learning,
+      suppress: order.suppress,
+      vlan: order.vlan,
+      loops,
+    });
+    try {
+      this.#fill(order);
+      this.fd = native.vxlanOpen(own, order.ttl, true).fd;
+      opened.push(this.fd);
+      this.#openSources(own, opened);
+    } catch (error) {
+      for (const fd of opened) native.closeFd(fd);
+      this.vtep.close();
+      throw error;
+    }
+    this.#ids = { out: this.#register(lanes.out), in: this.#register(lanes.in), own: this.#register(lanes.own) };
+  }
+
+  close(): void {
+    native.closeFd(this.fd);
+    for (const fd of this.#sockets) native.closeFd(fd);
+    for (const id of [this.#ids.out, this.#ids.in, this.#ids.own]) native.vxlanRelease(id);
+    this.vtep.close();
+  }
+
+  /** One batch from the TAP. Returns the frames read; 0 = none were there. Throws LinkLost. */
+  send(now: number): number {
+    const { out } = this.#lanes;
+    const n = native.tapRead(this.tapFd, this.#ids.out);
+    if (n < 0) {
+      const words = n === -EBADFD ? 'the device was deleted' : getSystemErrorName(n);
+      throw new LinkLost(this.order.name, `the TAP cannot be read any more: ${words}`);
+    }
+    if (n === 0) return 0;
+    const pairs = this.vtep.fromTap(out, n, now);
+    if (pairs > 0) this.sendFailed += native.vxlanSend(this.#ids.out, pairs);
+    if (out.answers > 0) this.tapFailed += native.tapAnswer(this.tapFd, this.#ids.out, out.answers);
+    return n;
+  }
+
+  /** One batch from the tunnel. Returns the datagrams received; 0 = none were there. */
+  receive(now: number): number {
+    const n = native.vxlanReceive(this.fd, this.#ids.in);
+    if (n <= 0) return 0;
+    const passed = this.vtep.fromTunnel(this.#lanes.in, n, now);
+    if (passed > 0) this.tapFailed += native.tapJoin(this.tapFd, this.#ids.in, n);
+    return n;
+  }
+
+  /** Ageing and probes, when it is time. Returns when next. */
+  tick(now: number): number {
+    if (now >= this.#nextTick) this.#nextTick = this.vtep.tick(now, this.#emit);
+    return this.#nextTick;
+  }
+
+  status(loop: string): VxlanStatus {
+    const { counts, remotes, fdb } = this.vtep;
+    return {
+      name: this.order.name,
+      problem: '',
+      loop,
+      remotes: this.#remotes().map(([address, id]): VxlanRemoteStatus => {
+        const of = (word: number) => remotes.stats[id * STAT_WORDS + word]!;
+        return {
+          address,
+          txFrames: of(RemoteStat.TX_FRAMES),
+          txBytes: of(RemoteStat.TX_BYTES),
+          rxFrames: of(RemoteStat.RX_FRAMES),
+          rxBytes: of(RemoteStat.RX_BYTES),
+        };
+      }),
+      outcomes: Object.fromEntries(OUTCOMES.map(({ name }, id) => [name, counts[id]!])),
+      sendFailed: this.sendFailed,
+      tapFailed: this.tapFailed,
+      addresses: [...fdb.rows(native.boottime())].length,
+    };
+  }
+
+  fdb(now: number): VxlanFdbRow[] {
+    const { remotes, fdb } = this.vtep;
+    return [...fdb.rows(now)].map(({ hi, lo, place, fixed }) => ({
+      mac: formatMac(hi, lo),
+      remote: place === LOCAL ? '' : addressAt(remotes.endpoints, place * ENDPOINT_WORDS),
+      fixed,
+    }));
+  }
+
+  // ----
+
+  #remotes(): [string, number][] {
+    const addresses = new Set([...this.order.remotes, ...this.order.fdb.map(([, remote]) => remote)]);
+    return [...addresses].map((address) => [address, this.vtep.remotes.find(endpointOf(address, 0), 0)]);
+  }
+
+  #fill({ remotes, fdb, neighbours, port, name }: VxlanOrder): void {
+    const { vtep } = this;
+    for (const address of remotes) this.#add(endpointOf(address, port), true);
+    for (const [mac, address] of fdb) {
+      const endpoint = endpointOf(address, port);
+      // A remote of the table alone is heard, but gets no floods.
+      let place = vtep.remotes.find(endpoint, 0);
+      if (place < 0) place = this.#add(endpoint, false);
+      const { hi, lo } = macOf(mac);
+      if (!vtep.fdb.setStatic(hi, lo, place)) throw new RangeError(`link ${name}: too many entries in \`fdb\``);
+    }
+    for (const [ip, mac] of neighbours) {
+      const words = parseIp(ip);
+      if (words === null) throw new RangeError(`link ${name}: ${ip} is no IP address`);
+      const { hi, lo } = macOf(mac);
+      if (!vtep.neighbours.setStatic(words, hi, lo)) throw new RangeError(`link ${name}: too many \`neighbours\``);
+    }
+  }
+
+  #add(endpoint: Int32Array, flood: boolean): number {
+    const id = this.vtep.remotes.add(endpoint, flood);
+    if (id < 0) throw new RangeError(`link ${this.order.name}: too many remotes`);
+    return id;
+  }
+
+  /** Free ports of the range that RFC 7348 §5 names, from a place of our own on. */
+  #openSources(own: Int32Array, opened: number[]): void {
+    const from = own.slice();
+    let port = FIRST_SOURCE_PORT + ((this.order.vni * PORTS) % SOURCE_PORTS);
+    for (let tries = 0; opened.length <= PORTS; tries++) {
+      from[Ep.PORT] = port;
+      port = port + 1 < FIRST_SOURCE_PORT + SOURCE_PORTS ? port + 1 : FIRST_SOURCE_PORT;
+      try {
+        opened.push(native.vxlanOpen(from, this.order.ttl, false).fd);
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE' || tries === SOURCE_PORTS) throw error;
+      }
+    }
+    this.#sockets.set(opened.slice(1));
+  }
+
+  #register(c: Columns): number {
+    const { data, off, len, segment, source, endpoint, arrival, outcome, tos, outFrame, outRemote, answer } = c;
+    const { remotes, header } = this.vtep;
+    return native.vxlanRegister(
+      data,
+      off,
+      len,
+      segment,
+      source,
+      endpoint,
+      arrival,
+      outcome,
+      tos,
+      outFrame,
+      outRemote,
+      answer,
+      remotes.endpoints,
+      header,
+      this.#sockets,
+    );
+  }
+
+  /** A message of the endpoint's own. */
+  #send(message: Uint8Array, remote: number): void {
+    const { own } = this.#lanes;
+    own.data.set(message, OWN_OFF - VXLAN_BYTES);
+    own.off[0] = OWN_OFF;
+    own.len[0] = message.length - VXLAN_BYTES;
+    own.segment[0] = own.source[0] = own.tos[0] = own.outFrame[0] = 0;
+    own.outRemote[0] = remote;
+    this.sendFailed += native.vxlanSend(this.#ids.own, 1);
+  }
+}
+
+function endpointOf(address: string, port: number): Int32Array {
+  const words = new Int32Array(ENDPOINT_WORDS);
+  words[Ep.FAMILY] = parseAddress(address, words, Ep.ADDRESS);
+  if (words[Ep.FAMILY] === 0) throw new RangeError(`${address} is no IP address`);
+  words[Ep.PORT] = port;
+  return words;
+}
+
+function addressAt(words: Int32Array, at: number): string {
+  return formatAddress(words[at + Ep.FAMILY]!, words, at + Ep.ADDRESS);
+}
+
+function macOf(text: string): { readonly hi: number; readonly lo: number } {
+  const mac = parseMac(text);
+  if (mac === null) throw new RangeError(`${text} is no MAC address`);
+  return mac;
+}
