@@ -45,6 +45,9 @@ const RULES: Readonly<Record<string, readonly string[]>> = {
     'link/wireguard/outcome.ts',
     'link/wireguard/uapi-server.ts',
     'link/wireguard/wg-quick.ts',
+    'link/wireguard/endpoint.ts',
+    'link/vxlan/mtu.ts',
+    'link/vxlan/outcome.ts',
   ],
   // The daemon's own program, and the verbs: they start it, or speak with it by its API.
   'main.ts': ['contract', 'native.ts', 'control', 'host/index.ts', 'service/index.ts'],

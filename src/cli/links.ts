@@ -1,18 +1,49 @@
 /** `tungate links`: each site link with its peers, as they are now. */
-import type { LinkPeerRow, LinkRow } from '../contract/api.js';
+import type { LinkPeerRow, LinkRow, VxlanLinkRow } from '../contract/api.js';
 import { call } from '../control/client.js';
 import { colours, duration, type Options, pathsOf, print, printJson, short, table, talk } from './verb.js';
 
 export async function run(options: Options): Promise<undefined> {
-  const rows = await call<LinkRow[]>(pathsOf(options).socket, 'GET', '/links');
+  const rows = await call<(LinkRow | VxlanLinkRow)[]>(pathsOf(options).socket, 'GET', '/links');
   if (options.json) printJson(rows);
   else if (rows.length === 0) talk('there are no links; docs/configuration.md says how to make one');
-  else rows.forEach(printLink);
+  else rows.forEach(printRow);
 }
 
-function printLink(link: LinkRow, index: number): void {
-  const c = colours(process.stdout);
+function printRow(row: LinkRow | VxlanLinkRow, index: number): void {
   if (index > 0) print('');
+  if (row.kind === 'vxlan') printVxlan(row);
+  else printLink(row);
+}
+
+function printVxlan(link: VxlanLinkRow): void {
+  const c = colours(process.stdout);
+  const state = link.up ? c.green('up') : c.red(`down: ${link.problem}`);
+  const device = link.bridge === '' ? link.tap : `${link.tap} in ${link.bridge}`;
+  const over = link.over === '' ? '' : ` over ${link.over}`;
+  print(
+    `${c.bold(link.name)}: ${state}, VXLAN ${link.vni} on ${device}, ${link.local} UDP port ${link.port}${over}, MTU ${link.mtu}, ${link.addresses} addresses`,
+  );
+  if (link.loop !== '') print(`  ${c.red(link.loop)}`);
+  const cells = link.remotes.map((row) => [
+    row.address,
+    short(row.rxFrames),
+    `${short(row.rxBytes)}B`,
+    short(row.txFrames),
+    `${short(row.txBytes)}B`,
+  ]);
+  const head = ['REMOTE', 'FRAMES IN', 'RECEIVED', 'FRAMES OUT', 'SENT'];
+  process.stdout.write(table(head, cells, [1, 2, 3, 4]).replace(/^(?=.)/gm, '  '));
+  for (const { reason, packets, sentence } of link.rejected)
+    print(`  rejected  ${short(packets)} ${reason}: ${sentence}`);
+  if (link.sendFailed + link.tapFailed > 0)
+    print(
+      `  errors    ${short(link.sendFailed)} datagrams could not be sent, ${short(link.tapFailed)} frames could not be given to ${link.tap}`,
+    );
+}
+
+function printLink(link: LinkRow): void {
+  const c = colours(process.stdout);
   const state = link.up ? c.green('up') : c.red(`down: ${link.problem}`);
   const address = link.address === '' ? '' : `, address ${link.address}`;
   print(

@@ -7,7 +7,7 @@
  *   GET    /state             the export file of flows and mappings, as bytes
  *   POST   /state             ImportAnswer; the body is such a file
  *   GET    /rules             RuleRow[]
- *   GET    /links             LinkRow[]
+ *   GET    /links             (LinkRow | VxlanLinkRow)[]
  *   GET    /forwards          ForwardRow[]
  *   POST   /forwards          { forward, name?, temporary? } → ChangeAnswer; `forward` as it would stand in the config
  *   DELETE /forwards?name=    ChangeAnswer; only what was added by this API or its overlay file
@@ -25,6 +25,8 @@
  *
  * Errors are { error: string, errors?: string[] } with a fitting status code.
  */
+
+import type { VxlanRemoteStatus } from './vxlan.js';
 
 export type Phase = 'starting' | 'ready' | 'stopping';
 
@@ -77,6 +79,34 @@ export interface LinkRow {
   /** Datagrams that the kernel refused to send, and errors when receiving. */
   readonly sendFailed: number;
   readonly receiveFailed: number;
+}
+
+/** A VXLAN link as it is now. */
+export interface VxlanLinkRow {
+  readonly name: string;
+  readonly kind: 'vxlan';
+  readonly origin: string;
+  /** It carries frames; else `problem` says why not. */
+  readonly up: boolean;
+  readonly problem: string;
+  /** '' or the loop that it is in. */
+  readonly loop: string;
+  readonly vni: number;
+  readonly local: string;
+  readonly port: number;
+  readonly tap: string;
+  readonly bridge: string;
+  /** Of the TAP. */
+  readonly mtu: number;
+  /** Name of the link that carries it, or ''. */
+  readonly over: string;
+  readonly remotes: readonly VxlanRemoteStatus[];
+  /** Addresses in the forwarding table. */
+  readonly addresses: number;
+  readonly rejected: LinkRow['rejected'];
+  /** Datagrams that the kernel, and frames that the TAP did not take. */
+  readonly sendFailed: number;
+  readonly tapFailed: number;
 }
 
 export interface LinkPeerRow {

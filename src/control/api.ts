@@ -25,6 +25,7 @@ import type {
   Status,
   TopAnswer,
   TraceAnswer,
+  VxlanLinkRow,
 } from '../contract/api.js';
 import type { CaptureFilter } from '../contract/capture.js';
 import type { TracePacket, WatchFilter } from '../contract/mailbox.js';
@@ -88,7 +89,7 @@ export interface Daemon {
   flows(filter: FlowFilter): Iterable<Flow>;
   endFlows(flows: readonly { index: number; generation: number }[]): Promise<number>;
   rules(): RuleRow[];
-  links(): Promise<LinkRow[]>;
+  links(): Promise<(LinkRow | VxlanLinkRow)[]>;
   metrics(): Promise<{ contentType: string; text: string }>;
   config(): ConfigAnswer;
   /** Throws Refused when the new config is not taken. */

@@ -14,7 +14,7 @@ import { contains, formatAddress, formatPrefix, lengthOf, overlap, parseAddress 
 import { prefixOf } from './addresses.js';
 import { DEFAULT_PORTS, LINK_MTU } from './defaults.js';
 import { isAddress } from './endpoint.js';
-import type { Config, LinkPolicy, WireguardLinkConfig } from './model.js';
+import type { Config, LinkPolicy, VxlanLinkConfig, WireguardLinkConfig } from './model.js';
 import { fillOwners } from './owners.js';
 import { type PortSet, parsePorts } from './ports.js';
 
@@ -54,11 +54,16 @@ export function wireguardLinks(config: Config): WireguardLinkConfig[] {
   return config.links.filter((link): link is WireguardLinkConfig => link.kind === 'wireguard');
 }
 
+export function vxlanLinks(config: Config): VxlanLinkConfig[] {
+  return config.links.filter((link): link is VxlanLinkConfig => link.kind === 'vxlan');
+}
+
 /** UDP ports that are the router's own. */
 export function linkPorts(config: Config): PortSet {
-  return wireguardLinks(config)
-    .filter(({ listen }) => listen !== 0)
-    .map(({ listen }) => ({ first: listen, last: listen }))
+  const ports = [...wireguardLinks(config).map(({ listen }) => listen), ...vxlanLinks(config).map(({ port }) => port)];
+  return [...new Set(ports)]
+    .filter((port) => port !== 0)
+    .map((port) => ({ first: port, last: port }))
     .sort((a, b) => a.first - b.first);
 }
 

@@ -14,6 +14,7 @@ import type {
   SeenAnswer,
   Status,
   TraceAnswer,
+  VxlanLinkRow,
 } from '../contract/api.js';
 import type { TracePacket, WatchFilter } from '../contract/mailbox.js';
 import { native } from '../native.js';
@@ -32,6 +33,7 @@ import type { Router } from './router.js';
 import type { Health, ServiceManager } from './service-manager.js';
 import { State } from './state.js';
 import { Top } from './top.js';
+import { vxlanRows } from './vxlan-answers.js';
 import { ConfigWatch } from './watch.js';
 
 export class Daemon implements Answers {
@@ -172,10 +174,14 @@ export class Daemon implements Answers {
     return ruleRows(router.config, router.compiled.plan, router.workers?.counters ?? []);
   }
 
-  async links(): Promise<LinkRow[]> {
-    const { links, compiled, phase } = this.#router;
+  async links(): Promise<(LinkRow | VxlanLinkRow)[]> {
+    const { config, links, vxlan, compiled, phase } = this.#router;
     const statuses = phase === 'ready' ? await links.status() : [];
-    return linkRows(compiled.plan.links, statuses, links);
+    const ethernet = phase === 'ready' ? await vxlan.status() : [];
+    return [
+      ...linkRows(compiled.plan.links, statuses, links),
+      ...vxlanRows(config, vxlan.running, ethernet, new Map(vxlan.problems)),
+    ];
   }
 
   async metrics(): Promise<{ contentType: string; text: string }> {
@@ -250,7 +256,7 @@ function nowSeconds(): number {
 /** `203.0.113.10 on vmbr0 for 172.22.161.0/24 on vmbr1`. */
 export function describe(router: Router): string {
   const { uplinks, lans } = interfaces(router.compiled.plan);
-  const sites = router.compiled.plan.links.map(({ name }) => name).join(', ');
+  const sites = router.config.links.map(({ name }) => name).join(', ');
   const outside = uplinks.map((uplink) => `${uplink.addresses.join(', ') || 'no address yet'} on ${uplink.interface}`);
   const inside = lans.map((lan) => `${lan.subnet} on ${lan.interface}`).join(', ');
   const nat = [outside.join('; '), inside].filter((part) => part !== '').join(' for ');

@@ -6,19 +6,20 @@ import { z } from 'zod';
 import type { Prefix } from '../contract/plan.js';
 import { TextError } from './address.js';
 import type { Item, Parts, Report } from './checks.js';
+import { checkVxlanLinks, makeVxlanLink, type VxlanLinkRaw, vxlanLinkSchema } from './link-vxlan.js';
 import { makeWireguardLink, type WireguardLinkRaw, wireguardLinkSchema } from './link-wireguard.js';
 import { checkWireguardLinks } from './link-wireguard-checks.js';
 import type { Config, LinkConfig } from './model.js';
 import { show } from './schema-parts.js';
 
 /** By the key that only items of that kind have. */
-const SCHEMAS = { wireguard: wireguardLinkSchema } as const;
+const SCHEMAS = { wireguard: wireguardLinkSchema, vxlan: vxlanLinkSchema } as const;
 
 const KINDS = Object.keys(SCHEMAS) as (keyof typeof SCHEMAS)[];
 const WHAT = `a map with one of the keys ${KINDS.map((kind) => `\`${kind}\``).join(', ')}`;
 
 /** Any link: for the JSON schema, and the type. */
-export const linkSchema = z.union([wireguardLinkSchema]);
+export const linkSchema = z.union([wireguardLinkSchema, vxlanLinkSchema]);
 
 /** The schema of the kind that `value` is meant to be, so that its errors are about that kind alone. */
 export function linkSchemaFor(value: unknown): z.ZodType {
@@ -37,17 +38,19 @@ export function linkSchemaFor(value: unknown): z.ZodType {
 /** Throws TextError when what is written does not fit together. */
 export function makeLink(raw: z.output<typeof linkSchema>, origin: string): LinkConfig {
   if ('wireguard' in raw) return makeWireguardLink(raw as WireguardLinkRaw, origin);
+  if ('vxlan' in raw) return makeVxlanLink(raw as VxlanLinkRaw, origin);
   throw new TextError(`must be ${WHAT}`);
 }
 
 /** What IP addresses are behind the links. */
 export function sitePrefixes({ links }: Config): Prefix[] {
-  return links.flatMap((link) => link.peers.flatMap(({ allowedIps }) => allowedIps));
+  return links.flatMap((link) => (link.kind === 'wireguard' ? link.peers.flatMap(({ allowedIps }) => allowedIps) : []));
 }
 
 export function checkLinks(config: Config, parts: Parts, report: Report): void {
   checkNames(config, parts.links, report);
   checkWireguardLinks(config, parts, report);
+  checkVxlanLinks(config, parts, report);
 }
 
 /** A link's name is that of an interface to wg(8), in traces and metrics. */

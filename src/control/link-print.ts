@@ -1,10 +1,11 @@
 /** Links → what parses to equal links. */
 import { formatAddress, formatPrefix, lengthOf } from './address.js';
 import { formatEndpoint } from './endpoint.js';
+import { printVxlan } from './link-vxlan.js';
 import type { LinkConfig, LinkPolicy, PeerConfig, WireguardLinkConfig } from './model.js';
 
 export function printLink(link: LinkConfig): object {
-  return printWireguard(link);
+  return link.kind === 'vxlan' ? printVxlan(link) : printWireguard(link);
 }
 
 function printWireguard(link: WireguardLinkConfig): object {

@@ -6,7 +6,7 @@
  * themselves live as long as the daemon (worker restarts included), so `_total` never runs backwards in one process.
  */
 import { Gauge, Counter as PromCounter, Registry } from 'prom-client';
-import type { LinkRow } from '../contract/api.js';
+import type { LinkRow, VxlanLinkRow } from '../contract/api.js';
 import { Counter, RuleCounter, ruleBase } from '../contract/counters.js';
 import type { Plan } from '../contract/plan.js';
 import { VERDICTS } from '../contract/verdict.js';
@@ -14,6 +14,7 @@ import { formatAddress } from './address.js';
 import { PROTOCOLS, total } from './answers.js';
 import type { TableReader } from './flows.js';
 import { REJECTIONS } from './link-answers.js';
+import { VXLAN_REJECTIONS } from './vxlan-answers.js';
 
 export interface MetricsSource {
   readonly version: string;
@@ -30,7 +31,7 @@ export interface MetricsSource {
   /** CLOCK_BOOTTIME seconds. */
   readonly now: number;
   /** What the kernel dropped at the TUN: `queue` before the engine could read it, `write` when the engine handed it back. */
-  readonly links: readonly LinkRow[];
+  readonly links: readonly (LinkRow | VxlanLinkRow)[];
   readonly tunDrops: { readonly queue: number; readonly write: number };
 }
 
@@ -42,7 +43,14 @@ const HELPER_RESULTS = [
 ] as const;
 
 const PEER = ['link', 'peer'] as const;
+const REMOTE = ['link', 'remote'] as const;
 const LINK_METRICS = [
+  ['gauge', 'tungate_vxlan_loop', 'Whether a loop through the VXLAN link was found.', ['link']],
+  ['gauge', 'tungate_vxlan_addresses', 'MAC addresses in the forwarding table.', ['link']],
+  ['counter', 'tungate_vxlan_remote_sent_frames_total', 'Frames sent to the remote.', REMOTE],
+  ['counter', 'tungate_vxlan_remote_sent_bytes_total', 'Bytes of frames sent to the remote.', REMOTE],
+  ['counter', 'tungate_vxlan_remote_received_frames_total', 'Frames taken from the remote.', REMOTE],
+  ['counter', 'tungate_vxlan_remote_received_bytes_total', 'Bytes of frames taken from the remote.', REMOTE],
   ['gauge', 'tungate_link_up', 'Whether the link has its UDP port.', ['link']],
   ['gauge', 'tungate_link_mtu_bytes', 'Longest packet inside the link.', ['link']],
   [
@@ -224,7 +232,9 @@ export class Metrics {
     for (const rule of plan.forwards) this.#fillRule('forward', rule, counters);
     for (const rule of plan.nat) this.#fillRule('nat_rule', rule, counters);
 
-    for (const link of source.links) this.#fillLink(link);
+    for (const link of source.links)
+      if (link.kind === 'vxlan') this.#fillVxlan(link);
+      else this.#fillLink(link);
 
     const cpu = process.cpuUsage();
     this.#set('process_resident_memory_bytes', process.memoryUsage.rss());
@@ -269,6 +279,25 @@ export class Metrics {
     this.#add(`tungate_${kind}_bytes_total`, total(counters, base + RuleCounter.BYTES_OUT), { name, direction: 'out' });
     this.#add(`tungate_${kind}_flows_total`, total(counters, base + RuleCounter.FLOWS), { name });
     this.#add(`tungate_${kind}_refused_packets_total`, total(counters, base + RuleCounter.REFUSED), { name });
+  }
+
+  #fillVxlan({ name: link, up, loop, mtu, remotes, addresses, rejected, sendFailed, tapFailed }: VxlanLinkRow): void {
+    this.#set('tungate_link_up', up ? 1 : 0, { link });
+    this.#set('tungate_link_mtu_bytes', mtu, { link });
+    this.#set('tungate_vxlan_loop', loop === '' ? 0 : 1, { link });
+    this.#set('tungate_vxlan_addresses', addresses, { link });
+    for (const { name: reason } of VXLAN_REJECTIONS) {
+      const packets = rejected.find((row) => row.reason === reason)?.packets ?? 0;
+      this.#add('tungate_link_rejected_packets_total', packets, { link, reason });
+    }
+    this.#add('tungate_link_socket_errors_total', sendFailed, { link, direction: 'sent' });
+    this.#add('tungate_link_socket_errors_total', tapFailed, { link, direction: 'received' });
+    for (const { address: remote, ...row } of remotes) {
+      this.#add('tungate_vxlan_remote_sent_frames_total', row.txFrames, { link, remote });
+      this.#add('tungate_vxlan_remote_sent_bytes_total', row.txBytes, { link, remote });
+      this.#add('tungate_vxlan_remote_received_frames_total', row.rxFrames, { link, remote });
+      this.#add('tungate_vxlan_remote_received_bytes_total', row.rxBytes, { link, remote });
+    }
   }
 
   #fillLink({ name: link, up, mtu, peers, rejected, sendFailed, receiveFailed }: LinkRow): void {

@@ -81,7 +81,35 @@ export interface BlockConfig extends Prefix {
 }
 
 /** A site link, of one kind or another (link-kinds.ts). */
-export type LinkConfig = WireguardLinkConfig;
+export type LinkConfig = WireguardLinkConfig | VxlanLinkConfig;
+
+/** Ethernet between sites. */
+export interface VxlanLinkConfig {
+  readonly kind: 'vxlan';
+  readonly name: string;
+  readonly description: string;
+  readonly vni: number;
+  /** Own outer address, '' = that of the link `over`. */
+  readonly local: string;
+  readonly port: number;
+  readonly remotes: readonly string[];
+  readonly learning: boolean;
+  readonly suppress: boolean;
+  readonly vlan: 'keep' | 'strip' | 'refuse';
+  readonly ttl: number;
+  /** MAC address → remote. */
+  readonly fdb: readonly (readonly [string, string])[];
+  /** IP address → MAC address. */
+  readonly neighbours: readonly (readonly [string, string])[];
+  /** Name of the WireGuard link that carries it, '' = none. */
+  readonly over: string;
+  readonly tap: string;
+  /** '' = none. */
+  readonly bridge: string;
+  /** Of the TAP; 0 = auto. */
+  readonly mtu: number;
+  readonly origin: string;
+}
 
 export interface WireguardLinkConfig {
   readonly kind: 'wireguard';

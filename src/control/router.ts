@@ -41,6 +41,8 @@ import type { Config } from './model.js';
 import { letGo } from './resume.js';
 import type { RuntimePaths } from './runtime-dir.js';
 import { SiteLinks } from './site-links.js';
+import { wantedVxlan } from './vxlan-answers.js';
+import { VxlanLinks } from './vxlan-links.js';
 import type { Swapped, WorkerSet } from './workers.js';
 
 /** Filters that somebody deleted are put back at once (steer-watch.ts); what has no bell (sysctls) within this time. */
@@ -86,6 +88,7 @@ export class Router {
   readonly #hold: KernelHold;
   readonly #plane: DataPlane;
   readonly #links: SiteLinks;
+  readonly #vxlan: VxlanLinks;
 
   /** Opens the journal and looks at the host; changes nothing. */
   constructor(options: RouterOptions) {
@@ -102,6 +105,7 @@ export class Router {
       changed: (why) => void this.#worldChanged(null, why),
       made: (path) => this.#hold.noteSocket(path),
     });
+    this.#vxlan = new VxlanLinks((level, text) => log[level](text));
     this.#world = this.#hold.readWorld();
     const memory = this.#hold.adopts ? readMemory(paths.memory) : null;
     this.#compiled = compile(activeBlocks(config), this.#world, memory ? { memory } : undefined);
@@ -127,12 +131,17 @@ export class Router {
     return this.#links;
   }
 
+  get vxlan(): VxlanLinks {
+    return this.#vxlan;
+  }
+
   get problems(): string[] {
     return [
       ...this.#compiled.problems,
       ...this.#compiled.fatal,
       ...this.#hold.problems,
       ...this.#links.problems,
+      ...this.#vxlan.problems.map(([name, text]) => `link "${name}": ${text}`),
       ...this.#notes,
       ...(this.#trouble ? [this.#trouble] : []),
     ];
@@ -164,6 +173,7 @@ export class Router {
     this.#compiled = await this.#plane.start(this.config, this.#compiled);
     this.#links.attach(this.#plane.workers!);
     await this.#links.follow(this.config);
+    await this.#vxlan.follow(wantedVxlan(this.config, this.#compiled.plan));
     this.#hold.reserve(this.#compiled);
     this.#hold.steer(this.#compiled, true);
     this.#hold.watch(this.#world, {
@@ -251,6 +261,7 @@ export class Router {
       this.#again();
       throw error;
     });
+    await this.#vxlan.follow(wantedVxlan(this.config, this.#compiled.plan));
     const devices = (await this.#links.follow(this.config)).filter((line) => !IN_THE_PLAN.test(line));
     if (devices.length > 0) this.#log.info(`reload: ${devices.join('; ')}`);
     this.#plane.remember(this.config, this.#compiled, this.#notes.length > 0);
@@ -378,6 +389,7 @@ export class Router {
     clearTimeout(this.#blockEnd);
     this.#hold.unwatch();
     this.#links.close();
+    await this.#vxlan.close();
     if (!keep) this.#hold.release();
     await this.#plane.stop(keep);
     const failed = keep ? [] : this.#hold.undo();

@@ -8,6 +8,8 @@
 import { Worker } from 'node:worker_threads';
 import type { FromVxlan, ToVxlan, VxlanFdbRow, VxlanInit, VxlanOrder, VxlanStatus } from '../contract/vxlan.js';
 import { findLink, Netlink, setLink } from '../host/index.js';
+import { mtuProblem, tapMtu } from '../link/vxlan/mtu.js';
+import { ENDPOINT_WORDS, Ep, parseAddress } from '../link/wireguard/endpoint.js';
 import { native } from '../native.js';
 
 /** A TAP's own 500 overflow under bursts. */
@@ -22,7 +24,18 @@ export interface VxlanWanted {
   /** Name of the TAP, and of the bridge that it becomes a port of ('' = none). */
   readonly tap: string;
   readonly bridge: string;
+  /** Of the outer addresses. */
+  readonly family: 4 | 6;
+  /** What the outer packets may have; 0 = what the kernel knows of the ways to the remotes. */
+  readonly pathMtu: number;
 }
+
+/** Where the kernel knows no way. */
+const ETHERNET = 1500;
+/** A bridge that comes later, an address that is not there yet. */
+const RETRY_MS = 5000;
+/** Any port: only the way is looked up. */
+const SOME_PORT = 4789;
 
 interface Tap {
   readonly fd: number;
@@ -46,6 +59,10 @@ export class VxlanLinks {
   #questions = 0;
   #stopped: () => void = () => {};
   #restart: NodeJS.Timeout | undefined;
+  /** What runs, with the MTUs that were found. */
+  #running: readonly VxlanWanted[] = [];
+  #queue: Promise<unknown> = Promise.resolve();
+  #closed = false;
 
   constructor(log: Log) {
     this.#log = log;
@@ -56,28 +73,45 @@ export class VxlanLinks {
     return this.#problems;
   }
 
+  get running(): readonly VxlanWanted[] {
+    return this.#running;
+  }
+
   /** Brings about what is wanted, all of it; what is there already and the same is left alone. */
-  async follow(wanted: readonly VxlanWanted[]): Promise<void> {
+  follow(wanted: readonly VxlanWanted[]): Promise<void> {
+    this.#queue = this.#queue.then(() => this.#follow(wanted));
+    return this.#queue as Promise<void>;
+  }
+
+  async #follow(wanted: readonly VxlanWanted[]): Promise<void> {
+    if (this.#closed) return;
+    clearTimeout(this.#restart);
     this.#wanted = wanted;
     if (wanted.length === 0 && this.#worker === null) return;
     const gone = [...this.#taps.keys()].filter((name) => !wanted.some(({ tap }) => tap === name));
     const problems: (readonly [string, string])[] = [];
     const links: { order: VxlanOrder; tapFd: number }[] = [];
-    for (const { order, tap, bridge } of wanted) {
+    const running: VxlanWanted[] = [];
+    for (const each of wanted) {
       try {
-        links.push({ order, tapFd: this.#tap(tap, bridge, order.mtu) });
+        const order = { ...each.order, mtu: mtuOf(each) };
+        links.push({ order, tapFd: this.#tap(each.tap, each.bridge, order.mtu) });
+        running.push({ ...each, order });
       } catch (error) {
-        problems.push([order.name, (error as Error).message]);
+        problems.push([each.order.name, (error as Error).message]);
       }
     }
+    this.#running = running;
     this.#start();
     const answer = await this.#ask({ kind: 'want', links });
     if (answer?.kind === 'done') problems.push(...answer.problems);
     // Only now: the thread has let go of them.
     for (const name of gone) this.#drop(name);
+    const told = new Map(this.#problems);
     this.#problems = problems;
-    for (const [name, text] of problems) this.#log('error', `link "${name}": ${text}`);
+    for (const [name, text] of problems) if (told.get(name) !== text) this.#log('error', `link "${name}": ${text}`);
     if (wanted.length === 0) await this.#end();
+    else if (problems.length > 0) this.#again(RETRY_MS);
   }
 
   async status(): Promise<readonly VxlanStatus[]> {
@@ -92,7 +126,9 @@ export class VxlanLinks {
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
     clearTimeout(this.#restart);
+    await this.#queue;
     this.#wanted = [];
     await this.#end();
     for (const name of [...this.#taps.keys()]) this.#drop(name);
@@ -153,9 +189,14 @@ export class VxlanLinks {
   #failed(error: Error): void {
     this.#log('error', `the thread of the VXLAN links failed and is started again: ${error.stack ?? error.message}`);
     this.#forgetWorker();
-    this.#restart = setTimeout(() => {
-      if (this.#wanted.length > 0 && this.#worker === null) void this.follow(this.#wanted);
-    }, RESTART_MS);
+    this.#again(RESTART_MS);
+  }
+
+  #again(ms: number): void {
+    if (this.#closed) return;
+    clearTimeout(this.#restart);
+    this.#restart = setTimeout(() => void this.follow(this.#wanted), ms);
+    this.#restart.unref();
   }
 
   async #end(): Promise<void> {
@@ -209,4 +250,22 @@ export class VxlanLinks {
       this.#asked.delete(message.id);
     }
   }
+}
+
+/** What the config says, or what fits. Throws when it does not fit. */
+function mtuOf({ order, family, pathMtu }: VxlanWanted): number {
+  const remotes = [...new Set([...order.remotes, ...order.fdb.map(([, remote]) => remote)])];
+  const ways = remotes.map((remote) => native.udpPathMtu(endpointOf(remote), 0)).filter((mtu) => mtu > 0);
+  const path = Math.min(pathMtu === 0 ? 65_535 : pathMtu, ...(ways.length > 0 ? ways : [ETHERNET]));
+  const mtu = order.mtu === 0 ? tapMtu(path, { family }) : order.mtu;
+  const problem = mtuProblem(mtu, path, { family });
+  if (problem !== '') throw new Error(problem);
+  return mtu;
+}
+
+function endpointOf(address: string): Int32Array {
+  const words = new Int32Array(ENDPOINT_WORDS);
+  words[Ep.FAMILY] = parseAddress(address, words, Ep.ADDRESS);
+  words[Ep.PORT] = SOME_PORT;
+  return words;
 }

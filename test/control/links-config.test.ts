@@ -86,8 +86,8 @@ const CASES: readonly (readonly [name: string, text: string, ...errors: readonly
   [
     'a kind must be named',
     link('  - { name: a }\n  - 5\n'),
-    't.yaml:4:5: links[0]: says not which kind of link it is; it must be a map with one of the keys `wireguard`',
-    't.yaml:5:5: links[1]: must be a map with one of the keys `wireguard`, not 5',
+    't.yaml:4:5: links[0]: says not which kind of link it is; it must be a map with one of the keys `wireguard`, `vxlan`',
+    't.yaml:5:5: links[1]: must be a map with one of the keys `wireguard`, `vxlan`, not 5',
   ],
   [
     'unknown keys and values of the wrong kind, all at once',
