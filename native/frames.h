@@ -31,6 +31,35 @@ inline bool CompleteSum(uint8_t* frame, int32_t len, const uint8_t* vnet) {
   return true;
 }
 
+// A frame whose TCP or UDP checksum is only begun (the pseudo-header's sum): a sender on the same host, whose kernel left the rest, and the cutting of super-frames,
+// to a network card that is none (veth). The TAP's kernel takes both over again. A complete checksum that has that value by chance is computed once
+// more, to the same end. `mtu`: of the tunnel, which the size of the segments follows from, since nobody tells it. False: it is complete.
+inline bool FindPartial(const uint8_t* frame, int32_t len, int32_t mtu, uint8_t* vnet) {
+  int32_t l3 = FindIp(frame, len);
+  if (l3 == 0) return false;
+  const uint8_t* ip = frame + l3;
+  bool six = IsSix(ip);
+  if (!six && (Be16(ip + 6) & 0x3fff) != 0) return false;
+  uint8_t proto = six ? ip[6] : ip[9];
+  int32_t header = six ? 40 : (ip[0] & 15) * 4;
+  int32_t total = static_cast<int32_t>(six ? 40 + Be16(ip + 4) : Be16(ip + 2));
+  int32_t l4 = l3 + header, offset = proto == kTcp ? 16 : 6;
+  if ((proto != kTcp && proto != kUdp) || total > len - l3 || total < header + (proto == kTcp ? 20 : 8)) return false;
+  if (Be16(frame + l4 + offset) != PseudoSum(ip, proto, static_cast<uint32_t>(total - header))) return false;
+  memset(vnet, 0, kVnetHeader);
+  vnet[0] = kNeedsCsum;
+  PutHost16(vnet + 6, static_cast<uint32_t>(l4));
+  PutHost16(vnet + 8, static_cast<uint32_t>(offset));
+  int32_t tcp = proto == kTcp ? (frame[l4 + 12] >> 4) * 4 : 0;
+  int32_t size = mtu - header - tcp;
+  if (total > mtu && tcp >= 20 && total >= header + tcp && size > 0) {
+    vnet[1] = six ? kGsoTcp6 : kGsoTcp4;
+    PutHost16(vnet + 2, static_cast<uint32_t>(l4 + tcp));
+    PutHost16(vnet + 4, static_cast<uint32_t>(size));
+  }
+  return true;
+}
+
 class FrameCutter {
  public:
   // Longest header of a frame that is cut: two tags, IPv6 with extensions, TCP options.

@@ -283,8 +283,10 @@ class Joiner {
   }
 
   // A frame that is no IP packet and not to be joined; with a link header in front only.
-  void AddFrame(uint8_t* frame, int32_t len) {
+  // `vnet`: its vnet header, null = an empty one.
+  void AddFrame(uint8_t* frame, int32_t len, const uint8_t* vnet = nullptr) {
     if (count_ >= kSlots) return;
+    if (vnet != nullptr) open_ = 0;  // it may be of any flow: nothing is to overtake it
     Packet packet{};
     packet.ip = frame + front_;
     packet.len = len - front_;
@@ -293,6 +295,10 @@ class Joiner {
     all_[at] = {};
     all_[at].first = all_[at].last = Keep(packet);
     all_[at].pieces = 1;
+    if (vnet != nullptr) {
+      memcpy(all_[at].vnet, vnet, kVnetHeader);
+      all_[at].own = true;
+    }
   }
 
   // The IP packet at `ip`, in front of which are kVnetHeader bytes that may be overwritten. Its length was checked against its own header.
@@ -321,6 +327,7 @@ class Joiner {
     Group& group = all_[at];
     group.first = group.last = Keep(packet);
     group.pieces = 1;
+    group.own = false;
     group.bytes = len;
     group.size = packet.payload;
     group.sequence = packet.tcp ? Be32(ip + packet.l4 + 4) + static_cast<uint32_t>(packet.payload) : 0;
@@ -346,6 +353,7 @@ class Joiner {
       // In front of a link header there may be no room for it.
       uint8_t* header = front_ > 0 ? vnet_ : head.ip - kVnetHeader;
       if (vnet) memset(header, 0, kVnetHeader);
+      if (vnet && front_ > 0 && group.own) memcpy(vnet_, group.vnet, kVnetHeader);
       if (group.pieces > 1) Finish(group, head, header, front_);
       int32_t count = 0;
       if (front_ > 0) {
@@ -379,6 +387,8 @@ class Joiner {
     int32_t first, last, pieces, bytes, size;
     uint32_t sequence;  // of the byte that comes next
     uint8_t flags;
+    bool own;  // has a vnet header of its own
+    uint8_t vnet[kVnetHeader];
   };
 
   int32_t Keep(const Packet& packet) {

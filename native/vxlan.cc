@@ -477,7 +477,12 @@ static bool WriteAll(int fd, const iovec* pieces, int32_t count) {
 }
 
 // An untagged IP packet that says itself how long it is may be joined; padding behind it goes.
-static void AddFrame(Joiner* joiner, uint8_t* frame, int32_t len) {
+static void AddFrame(Joiner* joiner, uint8_t* frame, int32_t len, int32_t mtu) {
+  uint8_t vnet[kVnetHeader];
+  if (FindPartial(frame, len, mtu, vnet)) {
+    joiner->AddFrame(frame, len, vnet);
+    return;
+  }
   if (FindIp(frame, len) == kEthernet) {
     uint8_t* ip = frame + kEthernet;
     int32_t total = static_cast<int32_t>(IsSix(ip) ? 40 + Be16(ip + 4) : Be16(ip + 2));
@@ -489,18 +494,18 @@ static void AddFrame(Joiner* joiner, uint8_t* frame, int32_t len) {
   joiner->AddFrame(frame, len);
 }
 
-// tapJoin(fd, frames, n): slots 0…n whose outcome is PASS, TCP neighbours in one write. Returns the writes that the kernel did not take.
+// tapJoin(fd, frames, n, mtu): slots 0…n whose outcome is PASS, TCP neighbours in one write. Returns the writes that the kernel did not take.
 static napi_value TapJoin(napi_env env, napi_callback_info info) {
-  int32_t args[3];
+  int32_t args[4];
   Vxlan* vxlan = nullptr;
-  if (!Ints(env, info, args, 3, &vxlan)) return Number(env, -EINVAL);
+  if (!Ints(env, info, args, 4, &vxlan)) return Number(env, -EINVAL);
   Frames* f = vxlan->find(args[1]);
   if (f == nullptr) return Number(env, -EINVAL);
   Joiner& joiner = vxlan->joiner;
   joiner.Begin(kEthernet);
   int32_t n = std::min({args[2], f->slots, Joiner::kSlots});
   for (int32_t i = 0; i < n; i++) {
-    if (f->outcome[i] == kPass && FrameWithin(*f, i, 0)) AddFrame(&joiner, f->data + f->off[i], f->len[i]);
+    if (f->outcome[i] == kPass && FrameWithin(*f, i, 0)) AddFrame(&joiner, f->data + f->off[i], f->len[i], args[3]);
   }
   int32_t lost = 0;
   joiner.Flush(true, [&](const iovec* pieces, int32_t count) { lost += WriteAll(args[0], pieces, count) ? 0 : 1; });

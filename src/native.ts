@@ -235,7 +235,7 @@ export interface Native {
   /** Reads frames from a TAP: `off`, `len`, `segment`; checksums of single frames are completed. Returns the slots filled, −errno. */
   tapRead(fd: number, frames: number): number;
   /** Writes slots 0…n whose outcome is PASS to a TAP, TCP neighbours joined. Returns the writes that the kernel did not take. */
-  tapJoin(fd: number, frames: number, n: number): number;
+  tapJoin(fd: number, frames: number, n: number, mtu: number): number;
   /** Writes the frames of `answer` 0…n to a TAP. Returns the writes that the kernel did not take. */
   tapAnswer(fd: number, frames: number, n: number): number;
   /** What is there now: `off`, `len`, `endpoint`, `tos`, `arrival`. Returns the slots filled, −errno. */

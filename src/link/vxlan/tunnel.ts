@@ -115,7 +115,7 @@ export class VxlanTunnel {
     const n = native.vxlanReceive(this.fd, this.#ids.in);
     if (n <= 0) return 0;
     const passed = this.vtep.fromTunnel(this.#lanes.in, n, now);
-    if (passed > 0) this.tapFailed += native.tapJoin(this.tapFd, this.#ids.in, n);
+    if (passed > 0) this.tapFailed += native.tapJoin(this.tapFd, this.#ids.in, n, this.order.mtu);
     return n;
   }
 
