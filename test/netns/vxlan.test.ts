@@ -1,0 +1,283 @@
+/**
+ * Ethernet between sites: the daemon's VXLAN links against the Linux vxlan device, three sites in a triangle, over the internet of the standard topology
+ * (src/lab/topology.ts), beside NAT on the same public address:
+ *
+ *   router: br0 10.0.0.1 ─ vx0 ══ P ════ 198.51.100.10 (host-1): kernel's vx0 10.0.0.2
+ *                                 ╚═════ host-2:                 kernel's vx0 10.0.0.3
+ *
+ * The kernel's devices are judges that we did not write.
+ */
+import assert from 'node:assert/strict';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import type { LinkRow, VxlanLinkRow } from '../../src/contract/api.js';
+import { type Host, Site } from '../../src/lab/index.js';
+import { assertWorks, config, eventually, INTERNET, P, prepare, type Stage } from './stage.js';
+import { judge } from './tools.js';
+
+const MAC = ['', '02:00:00:00:00:01', '02:00:00:00:00:02', '02:00:00:00:00:03'] as const;
+const EVERYBODY = '00:00:00:00:00:00';
+const UNDERLAY = { router: P, one: INTERNET.one, two: INTERNET.two } as const;
+let stage: Stage;
+
+function withLinks(vxlan = '', more = ''): string {
+  return config(`links:
+  - name: lan-a
+    vxlan: { vni: 42, local: ${P}, remotes: [${INTERNET.one}, ${INTERNET.two}]${vxlan} }
+    tap: vx0
+    bridge: br0
+${more}`);
+}
+
+/** The kernel's device at a site; `everybody`: where floods go. */
+function device(
+  host: Host,
+  local: string,
+  n: number,
+  everybody: readonly string[],
+  port = 4789,
+  ...options: string[]
+): void {
+  host.ns.ip(
+    `link add vx0 address ${MAC[n]} type vxlan id 42 local ${local} dstport ${port} ${options.join(' ')}`,
+    `addr add 10.0.0.${n}/24 dev vx0`,
+    'link set vx0 up',
+  );
+  for (const to of everybody) host.ns.run(['bridge', 'fdb', 'append', EVERYBODY, 'dev', 'vx0', 'dst', to]);
+}
+
+async function row(): Promise<VxlanLinkRow> {
+  return (await stage.daemon.json<VxlanLinkRow[]>('links'))[0]!;
+}
+
+async function reasons(): Promise<Record<string, number>> {
+  return Object.fromEntries((await row()).rejected.map(({ reason, packets }) => [reason, packets]));
+}
+
+async function ping(from: Host, to: string, ...options: string[]): Promise<void> {
+  const end = Date.now() + 60_000;
+  for (;;) {
+    const { code, stdout } = await from.ns.run(['ping', '-c', '1', '-W', '2', ...options, to]);
+    if (code === 0) return;
+    if (Date.now() > end) assert.fail(`${from.ns.role} does not reach ${to} (${options}): ${stdout}`);
+  }
+}
+
+/** Sends one UDP datagram with these bytes (hex) to the router's VXLAN port. */
+function forge(from: Host, hex: string, port = 4789): Promise<string> {
+  const code = `import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(bytes.fromhex('${hex}'), ('${P}', ${port}))`;
+  return from.ns.must(['python3', '-c', code]);
+}
+
+/** One TCP stream of `bytes`; what arrived is counted by the receiver. */
+async function stream(from: Host, to: Host, address: string, bytes: number): Promise<void> {
+  const listener = to.ns.spawn(['iperf3', '-s', '-1', '--forceflush']);
+  await listener.waitFor(/listening/);
+  const text = await from.ns.must(['iperf3', '-J', '-c', address, '-n', String(bytes)], { seconds: 300 });
+  await listener.stop();
+  const { end } = JSON.parse(text) as { end: { sum_received: { bytes: number } } };
+  assert.ok(end.sum_received.bytes >= bytes * 0.99, `${end.sum_received.bytes} of ${bytes} bytes`);
+}
+
+describe('Ethernet between sites', () => {
+  before(async () => {
+    stage = await prepare();
+    const { router, one, two, daemon } = stage;
+    router.ns.ip('link add br0 type bridge', `link set br0 address ${MAC[1]} up`, 'addr add 10.0.0.1/24 dev br0');
+    device(one, UNDERLAY.one, 2, [UNDERLAY.router, UNDERLAY.two]);
+    device(two, UNDERLAY.two, 3, [UNDERLAY.router, UNDERLAY.one]);
+    daemon.configure(withLinks());
+    await daemon.up();
+  });
+
+  after(() => stage.lab.close());
+
+  test('REQ-53 three sites in a triangle: each reaches each, beside NAT on the same address', async () => {
+    const { router, one, two } = stage;
+    for (const to of ['10.0.0.2', '10.0.0.3']) await ping(router, to);
+    for (const from of [one, two]) await ping(from, '10.0.0.1');
+    await ping(one, '10.0.0.3');
+    await assertWorks(stage);
+    const { up, problem, addresses, remotes } = await row();
+    assert.deepEqual([up, problem], [true, '']);
+    assert.ok(addresses >= 3, `${addresses}`);
+    assert.ok(remotes.every(({ txFrames, rxFrames }) => txFrames > 0 && rxFrames > 0));
+  });
+
+  test('REQ-46 REQ-47 REQ-51 the MTU follows from the way: full-sized DF probes pass, and larger ones are told so', async () => {
+    const { router, one } = stage;
+    const { mtu } = await row();
+    assert.equal(mtu, 1450);
+    await ping(router, '10.0.0.2', '-M', 'do', '-s', String(mtu - 28));
+    await ping(one, '10.0.0.1', '-M', 'do', '-s', String(mtu - 28));
+    // In fragments of the inner packet.
+    await ping(router, '10.0.0.2', '-s', '8000');
+    await ping(one, '10.0.0.1', '-s', '8000');
+    const refused = await router.ns.run([
+      'ping',
+      '-I',
+      'vx0',
+      '-c',
+      '1',
+      '-W',
+      '1',
+      '-M',
+      'do',
+      '-s',
+      '1423',
+      '10.0.0.2',
+    ]);
+    assert.notEqual(refused.code, 0);
+  });
+
+  test('multicast reaches every site once', async () => {
+    const { router, one, two } = stage;
+    const code = `import socket, struct
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(('', 5353))
+s.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, struct.pack('4s4s', socket.inet_aton('239.1.2.3'), socket.inet_aton('OWN')))
+s.settimeout(60)
+print('listening', flush=True)
+got = s.recv(99)
+s.settimeout(1)
+try:
+    s.recv(99); got += b' twice'
+except TimeoutError: pass
+print('got', got.decode(), flush=True)`;
+    const ears = [one, two].map((host, i) => host.ns.spawn(['python3', '-c', code.replace('OWN', `10.0.0.${i + 2}`)]));
+    await Promise.all(ears.map((ear) => ear.waitFor(/listening/)));
+    const say = `import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton('10.0.0.1')); s.sendto(b'hello', ('239.1.2.3', 5353))`;
+    await router.ns.must(['python3', '-c', say]);
+    await Promise.all(ears.map((ear) => ear.waitFor(/got hello$/m)));
+  });
+
+  test('1 GB of TCP each way', async () => {
+    const { router, one } = stage;
+    await stream(router, one, '10.0.0.2', 1e9);
+    await stream(one, router, '10.0.0.1', 1e9);
+  });
+
+  test('complete checksums and single packets, as from a real network card', async () => {
+    const { router, two } = stage;
+    await two.ns.must(['ethtool', '-K', 'eth0', 'tx', 'off', 'gso', 'off']);
+    await stream(router, two, '10.0.0.3', 1e8);
+    await stream(two, router, '10.0.0.1', 1e8);
+  });
+
+  test('REQ-48 strangers, wrong networks and malformed datagrams are dropped and counted', async () => {
+    const { one } = stage;
+    const frame = `${'ff'.repeat(6)}0200000000990800${'00'.repeat(46)}`;
+    const good = `0800000000002a00${frame}`;
+    const before = await reasons();
+    await forge(one, '0800'); // too short
+    await forge(one, `0000000000002a00${frame}`); // no VNI
+    await forge(one, `0800000000002b00${frame}`); // another network
+    await forge(one, '0800000000002a00ffff'); // no frame
+    await one.ns.must(['ip', 'addr', 'add', '198.51.100.99/32', 'dev', 'eth0']);
+    const stranger = `import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('198.51.100.99', 0)); s.sendto(bytes.fromhex('${good}'), ('${P}', 4789))`;
+    await one.ns.must(['python3', '-c', stranger]);
+    const names = ['malformed', 'no-vni', 'wrong-vni', 'runt', 'stranger'];
+    await eventually('five refusals', async () => {
+      const now = await reasons();
+      return names.every((name) => (now[name] ?? 0) > (before[name] ?? 0));
+    });
+    const text = (await stage.daemon.cli('links')).stdout;
+    assert.match(text, /lan-a: up, VXLAN 42 on vx0 in br0, .* UDP port 4789, MTU 1450/);
+    assert.match(text, /rejected +\S+ stranger: From an address that is none of the configured remotes/);
+  });
+
+  test('a second way between two bridges is found, named and broken', async () => {
+    const { one, daemon } = stage;
+    // Host-1 sends what comes out of our first network into our second one: both end in br0.
+    one.ns.ip(
+      `link add vx1 type vxlan id 43 local ${UNDERLAY.one} dstport 4790 remote ${P}`,
+      'link add brl type bridge',
+      'link set vx0 master brl',
+      'link set vx1 master brl',
+      'link set vx1 up',
+    );
+    const second = `  - { name: lan-b, vxlan: { vni: 43, local: ${P}, port: 4790, remotes: ${INTERNET.one} }, tap: vx1, bridge: br0 }\n`;
+    assert.equal((await daemon.reload(withLinks('', second))).code, 0);
+    one.ns.ip('link set brl up');
+    await eventually('the loop is told', async () =>
+      (await daemon.json<VxlanLinkRow[]>('links')).some(({ loop }) => /lan-a.*lan-b|lan-b.*lan-a/.test(loop)),
+    );
+    one.ns.ip('link del brl', 'link del vx1');
+    assert.equal((await daemon.reload(withLinks())).code, 0);
+    assert.equal((await daemon.json<VxlanLinkRow[]>('links')).length, 1);
+    assert.doesNotMatch((await stage.router.ns.must(['ip', '-br', 'link'])).toString(), /vx1/);
+  });
+
+  test('REQ-49 REQ-50 as flannel has it: port 8472, nothing learned, nothing flooded; zero checksums, ports of the dynamic range', async () => {
+    const { router, one, daemon } = stage;
+    one.ns.ip('link del vx0');
+    device(one, UNDERLAY.one, 2, [], 8472, 'nolearning');
+    await one.ns.must(['bridge', 'fdb', 'append', MAC[1], 'dev', 'vx0', 'dst', P]);
+    one.ns.ip(`neigh replace 10.0.0.1 lladdr ${MAC[1]} dev vx0 nud permanent`);
+    const text = withLinks().replace(
+      /vxlan: .*/,
+      `vxlan: { vni: 42, local: ${P}, port: 8472, learning: false, fdb: { "${MAC[2]}": ${INTERNET.one} }, neighbours: { 10.0.0.2: "${MAC[2]}" } }`,
+    );
+    assert.equal((await daemon.reload(text)).code, 0);
+    const single = 'udp dst port 8472 and udp[6:2] = 0';
+    const capture = one.ns.spawn(['tcpdump', '-lnvi', 'eth0', '-c', '4', `${single} and src host ${P}`]);
+    await capture.waitFor(/listening/);
+    for (let i = 0; i < 4; i++) await ping(router, '10.0.0.2');
+    await ping(one, '10.0.0.1');
+    await capture.waitFor(/4 packets captured/);
+    const ports = [...capture.tail().matchAll(/\.(\d+) > \S+\.8472: /g)];
+    assert.ok(ports.length >= 4, capture.tail());
+    for (const [, port] of ports) assert.ok(Number(port) >= 49_152, port);
+    assert.match(capture.tail(), /flags \[DF\]/);
+  });
+
+  test('REQ-47 over a WireGuard link: encrypted Ethernet, its MTU less by both, nothing of it in the clear', async () => {
+    const { router, one, daemon, lab } = stage;
+    const far = new Site(lab, one.ns, `tg${process.pid}x`, ['10.99.0.2/24'], judge('wg'));
+    await far.start((name) => judge('wireguard-go', '-f', name));
+    mkdirSync(join(daemon.dir, 'keys'), { recursive: true });
+    const key = (await one.ns.must(judge('wg', 'genkey'))).trim();
+    writeFileSync(join(daemon.dir, 'keys/hq'), `${key}\n`, { mode: 0o600 });
+    const own = (await one.ns.must(judge('wg', 'pubkey'), { input: key })).trim();
+    await far.set(['peer', own, 'allowed-ips', '10.99.0.1/32']);
+    one.ns.ip('link del vx0');
+    device(one, '10.99.0.2', 2, ['10.99.0.1']);
+    one.ns.ip('link set vx0 mtu 1370');
+    const link = `  - name: hq
+    wireguard: { private_key_file: keys/hq, listen: 51820 }
+    address: 10.99.0.1/24
+    peers: [{ name: branch, public_key: "${far.publicKey}", endpoint: "${INTERNET.one}:51820", allowed_ips: 10.99.0.2/32 }]
+    policy: { host: allow }
+`;
+    const text = withLinks('', link).replace(/vxlan: .*/, 'vxlan: { vni: 42, remotes: 10.99.0.2, over: hq }');
+    const reload = await daemon.reload(text);
+    assert.equal(reload.code, 0, reload.stderr);
+    const clear = one.ns.spawn(['tcpdump', '-lni', 'eth0', 'udp port 4789']);
+    await clear.waitFor(/listening/);
+    await ping(router, '10.0.0.2', '-M', 'do', '-s', String(1370 - 28));
+    await ping(one, '10.0.0.1', '-M', 'do', '-s', String(1370 - 28));
+    await stream(router, one, '10.0.0.2', 2e7);
+    await stream(one, router, '10.0.0.1', 2e7);
+    assert.doesNotMatch(clear.tail(), /VXLAN/);
+    await clear.stop();
+    const rows = await daemon.json<(VxlanLinkRow | LinkRow)[]>('links');
+    assert.deepEqual(rows.map(({ mtu }) => mtu).toSorted(), [1370, 1420]);
+    one.ns.ip('link del vx0');
+    device(one, UNDERLAY.one, 2, [], 8472, 'remote', P);
+  });
+
+  test('links alone, without uplink and LANs; a bridge that is missing is named; stop leaves nothing', async () => {
+    const { router, one, daemon } = stage;
+    assert.equal(await daemon.stop(), 0);
+    assert.doesNotMatch((await router.ns.must(['ip', '-br', 'link'])).toString(), /vx0/);
+    const only = `links: [{ name: lan-a, vxlan: { vni: 42, local: ${P}, port: 8472, remotes: ${INTERNET.one} }, tap: vx0, bridge: br9 }]\n`;
+    daemon.configure(only);
+    await daemon.up();
+    assert.match((await row()).problem, /bridge br9 is not there/);
+    assert.equal((await daemon.reload(only.replace('br9', 'br0'))).code, 0);
+    await ping(router, '10.0.0.2');
+    await ping(one, '10.0.0.1');
+    assert.equal(await daemon.stop(), 0);
+  });
+});
