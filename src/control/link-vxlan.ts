@@ -31,6 +31,10 @@ const mac = text('a MAC address like 02:00:00:00:00:01', (value) => {
   return value.toLowerCase();
 });
 
+/** What is wrong with a key says its own schema. */
+const pairs = (what: string) => (issue: z.core.$ZodRawIssue) =>
+  issue.code === 'invalid_key' ? issue.issues[0]!.message : must(what)(issue);
+
 const REMOTES = 'an IP address, or a list of them';
 
 export const vxlanLinkSchema = map('a map like { name: lan-a, vxlan: { vni: 42, local: …, remotes: […] }, tap: vx0 }', {
@@ -61,11 +65,11 @@ export const vxlanLinkSchema = map('a map like { name: lan-a, vxlan: { vni: 42, 
       .optional()
       .meta({ description: 'TTL of the outer packets.', default: TTL }),
     fdb: z
-      .record(mac, ip, { error: must('a map from MAC address to remote') })
+      .record(mac, ip, { error: pairs('a map from MAC address to remote') })
       .optional()
       .meta({ description: 'MAC addresses whose place is fixed: address → remote.' }),
     neighbours: z
-      .record(ip, mac, { error: must('a map from IP address to MAC address') })
+      .record(ip, mac, { error: pairs('a map from IP address to MAC address') })
       .optional()
       .meta({ description: 'IP addresses whose MAC address is fixed: ARP for them is answered here.' }),
     over: linkName.optional().meta({ description: 'WireGuard link that carries the tunnel, so that it is encrypted.' }),
