@@ -55,8 +55,6 @@ struct Frames {
   uint8_t *arrival = nullptr, *outcome = nullptr, *header = nullptr;
   int16_t* tos = nullptr;
   int32_t slots = 0, copies = 0, known_remotes = 0, ports = 0;
-  // What SO_NO_CHECK of each socket is: −1 = not known.
-  std::vector<int8_t> no_check;
   Napi::Reference<Napi::Array> keep;
 };
 
@@ -112,7 +110,7 @@ bool FrameWithin(const Frames& f, int32_t i, int32_t in_front) {
 
 // -- sockets --
 
-// vxlanOpen(endpoint, ttl, receives) → { fd, port }: bound to the address and port of the endpoint (0 = any port).
+// vxlanOpen(endpoint, ttl, receives, device) → { fd, port }: bound to the address and port of the endpoint (0 = any port), and to a device ('' = none).
 static Napi::Value VxlanOpen(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   if (!info[0].IsTypedArray() || info[0].As<Napi::TypedArray>().TypedArrayType() != napi_int32_array ||
@@ -122,10 +120,16 @@ static Napi::Value VxlanOpen(const Napi::CallbackInfo& info) {
   const int32_t* endpoint = info[0].As<Napi::Int32Array>().Data();
   int32_t ttl = IntArgument(info, 1, "ttl");
   bool receives = info[2].ToBoolean();
+  std::string device = StringArgument(info, 3, "device");
   bool six = endpoint[kFamily] == 6;
   int level = six ? static_cast<int>(IPPROTO_IPV6) : static_cast<int>(IPPROTO_IP);
   int fd = socket(six ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, IPPROTO_UDP);
   if (fd < 0) ThrowErrno(env, errno, "socket");
+  if (!device.empty() && setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device.data(), static_cast<socklen_t>(device.size())) < 0) {
+    int error = errno;
+    close(fd);
+    ThrowErrno(env, error, "setsockopt SO_BINDTODEVICE", device);
+  }
   if (six) Wish(fd, level, IPV6_V6ONLY, 1);
   // DF, whatever somebody says about the path (REQ-46, 51): a forged "too big" makes no hole.
   Wish(fd, level, six ? IPV6_MTU_DISCOVER : IP_MTU_DISCOVER, six ? IPV6_PMTUDISC_PROBE : IP_PMTUDISC_PROBE);
@@ -210,8 +214,8 @@ static Napi::Value VxlanRegister(const Napi::CallbackInfo& info) {
   f.slots = static_cast<int32_t>(slots);
   f.copies = static_cast<int32_t>(std::min(lengths[9], lengths[10]));
   f.known_remotes = static_cast<int32_t>(lengths[12] / kEndpointWords);
-  f.ports = static_cast<int32_t>(info[14].As<Napi::TypedArray>().ElementLength());
-  f.no_check.assign(static_cast<size_t>(f.ports), -1);
+  // Behind the descriptors: what SO_NO_CHECK of each is, −1 = not known. Columns that share the sockets share it.
+  f.ports = static_cast<int32_t>(info[14].As<Napi::TypedArray>().ElementLength() / 2);
   f.keep = Napi::Persistent(views);
   auto* vxlan = static_cast<Vxlan*>(info.Data());
   size_t id = 0;
@@ -281,9 +285,9 @@ static void SendApart(Vxlan* vxlan, int32_t m) {
 
 static void Flush(Vxlan* vxlan, Frames* f) {
   int32_t ready = vxlan->ready;
-  if (ready > 0 && f->no_check[static_cast<size_t>(vxlan->port)] != vxlan->mode) {
+  if (ready > 0 && f->sockets[f->ports + vxlan->port] != vxlan->mode) {
     Wish(vxlan->fd, SOL_SOCKET, SO_NO_CHECK, vxlan->mode);
-    f->no_check[static_cast<size_t>(vxlan->port)] = static_cast<int8_t>(vxlan->mode);
+    f->sockets[f->ports + vxlan->port] = vxlan->mode;
   }
   for (int32_t done = 0; done < ready;) {
     int got = sendmmsg(vxlan->fd, vxlan->messages + done, static_cast<unsigned>(ready - done), 0);

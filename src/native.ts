@@ -209,11 +209,16 @@ export interface Native {
 
   // -- vxlan.cc: the edges of a VXLAN endpoint. The five batch calls never throw and allocate nothing; −EINVAL = not registered. --
   /**
-   * A UDP socket bound to the endpoint's address and port (0 = any): DF on all that is sent, whatever path MTU somebody claims. `receives`: with UDP_GRO, TOS and
+   * A UDP socket bound to the endpoint's address and port (0 = any), and to `device` ('' = none): DF on all that is sent, whatever path MTU somebody claims. `receives`: with UDP_GRO, TOS and
    * fragment sizes; else what arrives there is dropped. Throws EADDRINUSE, EADDRNOTAVAIL…
    */
-  vxlanOpen(endpoint: Int32Array, ttl: number, receives: boolean): { readonly fd: number; readonly port: number };
-  /** Makes columns of link/vxlan/columns.ts known (keeps references), with the remotes' endpoints, the VXLAN header and the sockets to send by; ids belong to the thread. */
+  vxlanOpen(
+    endpoint: Int32Array,
+    ttl: number,
+    receives: boolean,
+    device: string,
+  ): { readonly fd: number; readonly port: number };
+  /** Makes columns of link/vxlan/columns.ts known (keeps references), with the remotes' endpoints, the VXLAN header and the sockets to send by (descriptors, then as many words of the addon's, −1 at first); ids belong to the thread. */
   vxlanRegister(
     data: Uint8Array,
     off: Int32Array,

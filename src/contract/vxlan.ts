@@ -13,6 +13,8 @@ export interface VxlanOrder {
   readonly local: string;
   readonly port: number;
   readonly ttl: number;
+  /** Device that outer datagrams leave and come by, whatever the routes say; '' = as the routes say. */
+  readonly device: string;
   /** Addresses of the head-end list, of the family of `local`. */
   readonly remotes: readonly string[];
   readonly learning: boolean;

@@ -173,9 +173,9 @@ export class Router {
     this.#compiled = await this.#plane.start(this.config, this.#compiled);
     this.#links.attach(this.#plane.workers!);
     await this.#links.follow(this.config);
-    await this.#vxlan.follow(wantedVxlan(this.config, this.#compiled.plan));
     this.#hold.reserve(this.#compiled);
     this.#hold.steer(this.#compiled, true);
+    await this.#vxlan.follow(wantedVxlan(this.config, this.#compiled.plan));
     this.#hold.watch(this.#world, {
       worldChanged: (world) => void this.#worldChanged(world),
       worldUnreadable: (error) => this.#log.error({ err: error }, "cannot read the kernel's tables"),
@@ -330,6 +330,8 @@ export class Router {
         `${why}: ${difference || 'details of the plan'}; generation ${next.plan.generation}, flows: ${stayed} stayed, ${moved} moved, ${ended} ended`,
       );
     }
+    // A way to a remote may carry more or less now.
+    void this.#vxlan.follow(wantedVxlan(this.config, this.#compiled.plan));
     return { flows, difference };
   }
 

@@ -18,8 +18,10 @@ export function wantedVxlan(config: Config, plan: Plan): VxlanWanted[] {
     const planned = plan.links.find(({ name }) => name === carrier?.name);
     const { name, vni, port, ttl, remotes, learning, suppress, vlan, mtu, fdb, neighbours } = link;
     const local = localOf(link, config);
+    // What is to be encrypted must not find another way.
+    const device = link.over === '' ? '' : config.tun.name;
     return {
-      order: { name, vni, local, port, ttl, remotes, learning, suppress, vlan, mtu, fdb, neighbours },
+      order: { name, vni, local, port, ttl, device, remotes, learning, suppress, vlan, mtu, fdb, neighbours },
       tap: link.tap,
       bridge: link.bridge,
       family: isIPv4(local) ? 4 : 6,

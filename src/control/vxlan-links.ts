@@ -40,6 +40,8 @@ const SOME_PORT = 4789;
 interface Tap {
   readonly fd: number;
   readonly index: number;
+  /** Put into a bridge by us. */
+  bridged: boolean;
 }
 
 type Log = (level: 'info' | 'warn' | 'error', text: string) => void;
@@ -150,10 +152,13 @@ export class VxlanLinks {
       if (findLink(this.#netlink, name) !== undefined)
         throw new Error(`an interface ${name} is there already; name the TAP otherwise, or take that interface away`);
       const { fd } = native.tapOpen(name);
-      tap = { fd, index: findLink(this.#netlink, name)!.index };
+      tap = { fd, index: findLink(this.#netlink, name)!.index, bridged: false };
       this.#taps.set(name, tap);
     }
-    setLink(this.#netlink, tap.index, { mtu, txqueuelen: TX_QUEUE, master, up: true });
+    // A bridge that somebody else put it into is theirs.
+    const join = master !== 0 || tap.bridged ? { master } : {};
+    setLink(this.#netlink, tap.index, { mtu, txqueuelen: TX_QUEUE, up: true, ...join });
+    tap.bridged = master !== 0;
     return tap.fd;
   }
 
@@ -243,8 +248,11 @@ export class VxlanLinks {
   }
 
   #hear(message: FromVxlan): void {
-    if (message.kind === 'say') this.#log(message.level, message.text);
-    else if (message.kind === 'stopped') this.#stopped();
+    if (message.kind === 'say') {
+      this.#log(message.level, message.text);
+      // A link ended: its TAP was deleted.
+      if (message.level === 'error') this.#again(RETRY_MS);
+    } else if (message.kind === 'stopped') this.#stopped();
     else {
       this.#asked.get(message.id)?.(message);
       this.#asked.delete(message.id);

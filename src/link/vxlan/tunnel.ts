@@ -17,7 +17,7 @@ import { LinkLost } from '../link.js';
 import { ENDPOINT_WORDS, Ep, formatAddress, parseAddress } from '../wireguard/endpoint.js';
 import { Columns } from './columns.js';
 import { formatMac, LOCAL, parseMac } from './fdb.js';
-import { FIRST_SOURCE_PORT, SOURCE_PORTS, VXLAN_BYTES } from './header.js';
+import { VXLAN_BYTES } from './header.js';
 import type { LoopWatch } from './loop.js';
 import { parseIp } from './neighbours.js';
 import { OUTCOMES } from './outcome.js';
@@ -27,6 +27,8 @@ import { Vtep } from './vtep.js';
 const EBADFD = 77;
 /** Source ports of a link: enough for the paths that a network spreads flows over. */
 const PORTS = 64;
+const FIRST_PORT = 50_000;
+const PORTS_IN_ALL = 65_536 - FIRST_PORT;
 const TAP_SLOTS = 256;
 /** Super-frames that are under way at once stay in the cache. */
 const TAP_BYTES = 512 * 1024;
@@ -49,7 +51,7 @@ export class VxlanTunnel {
   sendFailed = 0;
   tapFailed = 0;
   #nextTick = 0;
-  readonly #sockets = new Int32Array(PORTS);
+  readonly #sockets = new Int32Array(2 * PORTS).fill(-1);
   readonly #ids: { readonly out: number; readonly in: number; readonly own: number };
   readonly #lanes: Lanes;
   readonly #emit = (message: Uint8Array, remote: number): void => this.#send(message, remote);
@@ -68,7 +70,6 @@ export class VxlanTunnel {
       name: order.name,
       vni: order.vni,
       mtu: order.mtu,
-      tags: order.vlan === 'keep' ? 1 : 0,
       sourcePorts: PORTS,
       learning: order.learning,
       suppress: order.suppress,
@@ -77,7 +78,7 @@ export class VxlanTunnel {
     });
     try {
       this.#fill(order);
-      this.fd = native.vxlanOpen(own, order.ttl, true).fd;
+      this.fd = native.vxlanOpen(own, order.ttl, true, order.device).fd;
       opened.push(this.fd);
       this.#openSources(own, opened);
     } catch (error) {
@@ -90,7 +91,7 @@ export class VxlanTunnel {
 
   close(): void {
     native.closeFd(this.fd);
-    for (const fd of this.#sockets) native.closeFd(fd);
+    for (const fd of this.#sockets.subarray(0, PORTS)) native.closeFd(fd);
     for (const id of [this.#ids.out, this.#ids.in, this.#ids.own]) native.vxlanRelease(id);
     this.vtep.close();
   }
@@ -189,17 +190,17 @@ export class VxlanTunnel {
     return id;
   }
 
-  /** Free ports of the range that RFC 7348 §5 names, from a place of our own on. */
+  /** Free ports of the range that RFC 7348 §5 names, behind the usual pool of the NAT, from a place of our own on. */
   #openSources(own: Int32Array, opened: number[]): void {
     const from = own.slice();
-    let port = FIRST_SOURCE_PORT + ((this.order.vni * PORTS) % SOURCE_PORTS);
+    let port = FIRST_PORT + PORTS * (this.order.vni % Math.floor(PORTS_IN_ALL / PORTS));
     for (let tries = 0; opened.length <= PORTS; tries++) {
       from[Ep.PORT] = port;
-      port = port + 1 < FIRST_SOURCE_PORT + SOURCE_PORTS ? port + 1 : FIRST_SOURCE_PORT;
+      port = port + 1 < FIRST_PORT + PORTS_IN_ALL ? port + 1 : FIRST_PORT;
       try {
-        opened.push(native.vxlanOpen(from, this.order.ttl, false).fd);
+        opened.push(native.vxlanOpen(from, this.order.ttl, false, this.order.device).fd);
       } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE' || tries === SOURCE_PORTS) throw error;
+        if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE' || tries === PORTS_IN_ALL) throw error;
       }
     }
     this.#sockets.set(opened.slice(1));
