@@ -55,8 +55,9 @@ function judge(text: string): void {
   const lines = text.split(/\r\n|\r|\n/).length;
   for (const { line, col, message } of result.errors) {
     assert.ok(line >= 1 && line <= lines + 1 && col >= 1, `${line}:${col} of ${lines} lines`);
-    // zod's own words: a place that this program did not phrase.
-    assert.doesNotMatch(message, /Invalid|expected .*received|undefined|NaN|\[object/, formatErrors(result.errors));
+    // zod's own words: a place that this program did not phrase. What it quotes is the config's (a key may be `.nan`).
+    const own = message.replaceAll(/"[^"]*"/g, '""');
+    assert.doesNotMatch(own, /Invalid|expected .*received|undefined|NaN|\[object/, formatErrors(result.errors));
     assert.doesNotMatch(message, /\n/);
   }
 }
