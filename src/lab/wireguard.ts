@@ -43,10 +43,19 @@ export class Site {
     env: Readonly<Record<string, string>> = {},
     settings: () => Promise<void> = async () => {},
   ): Promise<void> {
-    this.process = this.host.spawn(implementation(this.name), { env: { LOG_LEVEL: 'verbose', ...env } });
+    const launch = () => {
+      this.process = this.host.spawn(implementation(this.name), { env: { LOG_LEVEL: 'verbose', ...env } });
+    };
+    launch();
+    let again = 3;
     await until(async () => {
-      const { code } = this.process!;
-      if (code !== undefined) throw new Error(`${this.process!.title} ended with ${code}\n${this.process!.tail()}`);
+      const { code, title } = this.process!;
+      if (code !== undefined) {
+        // wg(8) deletes a socket that refuses it: whoever asks for any interface between another's bind and listen ends that one's start.
+        if (again-- === 0 || !/uapi socket/.test(this.process!.tail()))
+          throw new Error(`${title} ended with ${code}\n${this.process!.tail()}`);
+        launch();
+      }
       return (await this.host.run([...this.wg, 'show', this.name])).code === 0;
     }, `${this.name} answers wg(8)`);
     if (this.#secret === '') {
