@@ -11,6 +11,12 @@ function inUserNamespace(): boolean {
   return readFileSync('/proc/self/setgroups', 'utf8').trim() === 'deny';
 }
 
+/**
+ * Each packet takes a slot of the given length (-s) in tcpdump's buffer (-B, in KiB): here 16,000 of them. Without a length a slot
+ * is one of 64 KiB, and 8 MiB lost the rest of a burst after 129.
+ */
+const BUFFER = ['-s', '2048', '-B', '32768', '--immediate-mode'];
+
 export class Capture {
   private constructor(
     readonly process: Process,
@@ -23,7 +29,7 @@ export class Capture {
     // -U with -l: a line is out as soon as it is seen.
     const argv = inUserNamespace()
       ? ['python3', '-c', SNIFFER, device, filter, ...options]
-      : ['tcpdump', '-i', device, '-n', '-l', '-U', '-tt', '-B', '8192', '--immediate-mode', ...options, filter];
+      : ['tcpdump', '-i', device, '-n', '-l', '-U', '-tt', ...BUFFER, ...options, filter];
     const process = ns.spawn(argv);
     await process.waitFor(/listening on/);
     return new Capture(process, `${ns.role}/${device} ${filter}`);
