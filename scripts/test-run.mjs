@@ -1,42 +1,64 @@
 // Runs built test files in the order given, so many at a time: `node --test` would sort them by name, and the longest would end
 // the run alone.   test-run.mjs AT-ONCE REPORT FILE…
 //
-// Each file is a process of its own, with this process' options of Node. What people read goes to stdout, what became of each test
-// to REPORT: counts, the names of failed and skipped tests, seconds by file.
+// Each file is a process of its own, with this process' options of Node, and a run of its own: only so is it known whose a test
+// is that a helper wrote. What people read goes to stdout as one report, what became of each file's tests to REPORT:
+// { FILE: { pass, failed, skipped, seconds } }, by path, failed and skipped as names.
 import { writeFileSync } from 'node:fs';
+import { Readable } from 'node:stream';
 import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
 
 const [atOnce, report, ...files] = process.argv.slice(2);
-const seen = { pass: 0, fail: 0, skipped: [], failed: [], seconds: {} };
+const seen = Object.fromEntries(files.map((file) => [file, { pass: 0, failed: [], skipped: [], seconds: 0 }]));
+/** The numbers at the end of a run ("tests 7"), added up. */
+const sums = new Map();
 
-/** Counts what passes by. */
-async function* count(events) {
-  for await (const event of events) {
+function note(of, passed, { name, nesting, skip, todo, details }) {
+  if (nesting === 0) of.seconds += (details?.duration_ms ?? 0) / 1000;
+  // Its tests are counted; what else may fail of it is a hook.
+  if (details?.type === 'suite' && (passed || details.error?.failureType === 'subtestsFailed')) return;
+  if (skip !== undefined || todo !== undefined) of.skipped.push(name);
+  else if (passed) of.pass++;
+  else of.failed.push(name);
+}
+
+/** One file's events, when it is done. The time limit is only there to stop a hang: a busy machine has taken five times the usual minute. */
+async function events(file) {
+  const kept = [];
+  for await (const event of run({ files: [file], timeout: 900_000 })) {
     const { type, data } = event;
-    if (type === 'test:pass' || type === 'test:fail') note(type === 'test:pass', data);
-    yield event;
+    const [, what, number] = /^([a-z_]+) ([\d.]+)$/.exec(data.message ?? '') ?? [];
+    if (type === 'test:pass' || type === 'test:fail') note(seen[file], type === 'test:pass', data);
+    if (type === 'test:diagnostic' && data.nesting === 0 && what !== undefined) {
+      sums.set(what, (sums.get(what) ?? 0) + Number(number));
+    } else kept.push(event);
+  }
+  return kept;
+}
+
+async function* all() {
+  const waiting = [...files];
+  const running = new Set();
+  while (waiting.length + running.size > 0) {
+    while (running.size < Number(atOnce) && waiting.length > 0) {
+      const one = events(waiting.shift()).then((kept) => [one, kept]);
+      running.add(one);
+    }
+    const [done, kept] = await Promise.race(running);
+    running.delete(done);
+    yield* kept;
+  }
+  sums.set('duration_ms', performance.now());
+  for (const [what, sum] of sums) {
+    yield { type: 'test:diagnostic', data: { nesting: 0, message: `${what} ${sum}`, level: 'info' } };
   }
 }
 
-function note(passed, { file, name, nesting, skip, todo, details }) {
-  const short = file ? file.replace(/^.*\/(?=test\/)/, '') : '';
-  if (nesting === 0) seen.seconds[short] = (seen.seconds[short] ?? 0) + (details?.duration_ms ?? 0) / 1000;
-  if (details?.type === 'suite') return; // its tests are counted
-  if (skip !== undefined || todo !== undefined) seen.skipped.push(`${short} ${name}`.trim());
-  else if (passed) seen.pass++;
-  else {
-    seen.fail++;
-    seen.failed.push(`${short} ${name}`.trim());
-  }
-}
-
-// The time limit, for each file, is only there to stop a hang: a busy machine has taken five times the usual minute.
-run({ files, concurrency: Number(atOnce), timeout: 900_000 })
-  .on('test:fail', () => {
-    process.exitCode = 1;
-  })
-  .compose(count)
-  .on('end', () => writeFileSync(report, JSON.stringify(seen)))
+Readable.from(all())
   .compose(spec)
+  .on('end', () => {
+    writeFileSync(report, JSON.stringify(seen));
+    process.exitCode = Object.values(seen).some(({ failed }) => failed.length > 0) ? 1 : 0;
+  })
   .pipe(process.stdout);

@@ -5,6 +5,8 @@
 //
 // Without root everything runs inside a user namespace (see src/lab/privilege.ts), where it is root.
 // Files named *.serial.test.ts measure or need both cores: they run one at a time, after the others.
+// With CI set, up to three files that failed run once more, alone, and those tests count that fail again: a machine whose
+// processors are taken away for a second at a time is no bug of the router. What passed only then is named.
 // A skipped or todo test is a failure: what cannot run must say what it lacks. At the end the longest files are named: those
 // that are not among the first below belong there.
 import { spawn } from 'node:child_process';
@@ -28,6 +30,9 @@ const FIRST = [
   'control/workers',
   'deploy/watching',
 ].map((name) => join('test', `${name}.test.ts`));
+
+/** More files than these that fail are no matter of chance. */
+const RECHECKED = 3;
 
 const words = process.argv.slice(2);
 setup('test');
@@ -53,13 +58,12 @@ const serial = files.filter((file) => file.endsWith('.serial.test.js'));
 const parallel = files.filter((file) => !serial.includes(file));
 
 const dir = mkdtempSync(join(tmpdir(), 'tungate-test-'));
-const totals = { pass: 0, fail: 0, skipped: [], failed: [], seconds: {} };
+/** What became of each file's tests: see test-run.mjs. */
+const results = {};
 // Node reads the certificates that this names at every start, which takes longer than all the rest of the start; the tests start
 // it a thousand times, and none of them speaks TLS.
 const { NODE_EXTRA_CA_CERTS: _, ...environment } = process.env;
-let broken = false;
-
-/** One run of node --test; the report file says what became of each test. */
+/** Runs test files, so many at a time, and notes what became of each. */
 async function runGroup(group, concurrency) {
   if (group.length === 0) return;
   const report = join(dir, `report-${concurrency}.json`);
@@ -79,30 +83,45 @@ async function runGroup(group, concurrency) {
   });
   for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal));
   const code = await new Promise((resolve) => child.once('exit', resolve));
-  if (code !== 0) broken = true;
-  const nothing = { pass: 0, fail: 1, skipped: [], failed: ['no report'], seconds: {} };
-  const seen = existsSync(report) ? JSON.parse(readFileSync(report, 'utf8')) : nothing;
-  totals.pass += seen.pass;
-  totals.fail += seen.fail;
-  totals.skipped.push(...seen.skipped);
-  totals.failed.push(...seen.failed);
-  Object.assign(totals.seconds, seen.seconds);
+  if (existsSync(report)) Object.assign(results, JSON.parse(readFileSync(report, 'utf8')));
+  const broken = Object.fromEntries(
+    group.map((file) => [file, { pass: 0, failed: ['no report'], skipped: [], seconds: 0 }]),
+  );
+  if (!existsSync(report) || (code !== 0 && group.every((file) => results[file].failed.length === 0))) {
+    Object.assign(results, broken);
+  }
+  rmSync(report, { force: true });
 }
 
+const failedFiles = () => Object.keys(results).filter((file) => results[file].failed.length > 0);
+const named = (key) =>
+  Object.entries(results).flatMap(([file, of]) => of[key].map((name) => `${source(file)} ${name}`));
+const source = (file) => file.replace(/^dist\//, '').replace(/\.js$/, '.ts');
+
+let unsteady = [];
 try {
   await runGroup(parallel, 2);
   await runGroup(serial, 1);
+  const again = failedFiles();
+  if (process.env.CI && again.length <= RECHECKED) {
+    const first = named('failed');
+    await runGroup(again, 1);
+    unsteady = first.filter((name) => !named('failed').includes(name));
+  }
 } finally {
   rmSync(dir, { recursive: true, force: true });
 }
-const longest = Object.entries(totals.seconds).toSorted(([, x], [, y]) => y - x);
+const sum = (value) => Object.values(results).reduce((total, of) => total + value(of), 0);
+const longest = Object.entries(results).toSorted(([, x], [, y]) => y.seconds - x.seconds);
 console.log(
   `longest: ${longest
     .slice(0, 12)
-    .map(([file, seconds]) => `${file} ${Math.round(seconds)} s`)
+    .map(([file, { seconds }]) => `${source(file)} ${Math.round(seconds)} s`)
     .join(', ')}`,
 );
-for (const name of totals.failed) console.log(`failed: ${name}`);
-for (const name of totals.skipped) console.log(`skipped, which counts as failed: ${name}`);
-console.log(`${totals.pass} passed, ${totals.fail + totals.skipped.length} failed`);
-process.exit(broken || totals.fail + totals.skipped.length > 0 ? 1 : 0);
+for (const name of unsteady) console.log(`unsteady, failed once and passed alone: ${name}`);
+for (const name of named('failed')) console.log(`failed: ${name}`);
+for (const name of named('skipped')) console.log(`skipped, which counts as failed: ${name}`);
+const failed = sum((of) => of.failed.length + of.skipped.length);
+console.log(`${sum((of) => of.pass)} passed, ${failed} failed`);
+process.exit(failed > 0 ? 1 : 0);
