@@ -1,8 +1,9 @@
-// Waiting: epoll and eventfd for a worker that blocks, a libuv watch for the main loop that must not, and the clock of both.
+// Waiting: epoll and eventfd for a worker that blocks, a libuv watch for the main loop that must not, the clock of both, and who comes first.
 #include "addon.h"
 
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include <uv.h>
@@ -183,6 +184,14 @@ static Napi::Value WatchFd(const Napi::CallbackInfo& info) {
       "end");
 }
 
+// Linux keeps the nice value for each thread: `who` 0 is the calling one.
+static Napi::Value RaisePriority(const Napi::CallbackInfo& info) {
+  int nice = IntArgument(info, 0, "nice");
+  bool chosen = getpriority(PRIO_PROCESS, 0) != 0; // by whoever started us
+  bool failed = !chosen && setpriority(PRIO_PROCESS, 0, nice) < 0;
+  return Napi::Number::New(info.Env(), failed ? errno : 0);
+}
+
 void ExportWait(Napi::Env env, Napi::Object exports) {
   exports.Set("pollerCreate", Napi::Function::New<PollerCreate>(env, "pollerCreate"));
   exports.Set("pollerAdd", Napi::Function::New<PollerAdd>(env, "pollerAdd"));
@@ -194,5 +203,6 @@ void ExportWait(Napi::Env env, Napi::Object exports) {
   exports.Set("closeFd", Napi::Function::New<CloseFd>(env, "closeFd"));
   exports.Set("pairCreate", Napi::Function::New<PairCreate>(env, "pairCreate"));
   exports.Set("boottime", Napi::Function::New<Boottime>(env, "boottime"));
+  exports.Set("raisePriority", Napi::Function::New<RaisePriority>(env, "raisePriority"));
   exports.Set("watch", Napi::Function::New<WatchFd>(env, "watch"));
 }

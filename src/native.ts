@@ -76,6 +76,8 @@ export interface Native {
   closeFd(fd: number): void;
   /** CLOCK_BOOTTIME in milliseconds. */
   boottime(): number;
+  /** Gives this thread, and no other, the nice value `nice`, unless whoever started the process has chosen one. Returns 0, or the errno of a refusal (EACCES, EPERM). */
+  raisePriority(nice: number): number;
   /**
    * Calls back on this thread's event loop whenever `fd` is readable or has an error, which the callback must read, or end
    * the watch. Keeps the loop alive. Returns a function that ends the watch (more than once is fine); end it before closeFd.

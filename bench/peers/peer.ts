@@ -16,8 +16,6 @@ export interface Setup {
   readonly forwards?: number;
   /** Flows there must be room for. */
   readonly flows?: number;
-  /** With the priority that it has as a service, where that may be given. */
-  readonly service?: boolean;
 }
 
 export const FIRST_FORWARD = 30_001;

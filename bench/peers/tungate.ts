@@ -1,6 +1,5 @@
 /** The daemon as a user starts it, with a config file. */
 import { readdirSync, readFileSync, statSync } from 'node:fs';
-import { setPriority } from 'node:os';
 import { join } from 'node:path';
 import type { ReloadAnswer, Status } from '../../src/contract/api.js';
 import { call, callBytes } from '../../src/control/client.js';
@@ -13,8 +12,6 @@ const PATIENCE = 120;
 
 /** Forwards that an operator edits (`stir`), below the pool and beside the bench's own. */
 const EDITED = 100;
-/** As deploy/systemd/tungate.service has it. */
-const NICE = -10;
 
 function config({ forwards = 0, flows = 0 }: Setup, edit = 0): string {
   const ports = [
@@ -46,8 +43,6 @@ export function tungate(): Peer {
       daemon = new Daemon(router, config(setup));
       daemon.launch();
       await daemon.process.waitFor(/\bready\b/, PATIENCE);
-      if (setup.service)
-        for (const thread of readdirSync(`/proc/${daemon.process.child.pid}/task`)) setPriority(Number(thread), NICE);
       return ROUTED;
     },
     async stop() {

@@ -77,8 +77,11 @@ export type ToWorker =
   | { readonly kind: 'stop' };
 
 export type FromWorker =
-  /** The worker forwards packets. `adopted`: live flows found in the table file; `refused`: why an older file was not taken, or ''. */
-  | { readonly kind: 'ready'; readonly adopted: number; readonly refused: string }
+  /**
+   * The worker forwards packets. `adopted`: live flows found in the table file; `refused`: why an older file was not taken, or '';
+   * `unraised`: errno, when it may not come before other programs.
+   */
+  | { readonly kind: 'ready'; readonly adopted: number; readonly refused: string; readonly unraised: number }
   /** After a plan swap: what became of the live flows. */
   | {
       readonly kind: 'plan-done';

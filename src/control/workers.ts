@@ -11,6 +11,7 @@
  * young. What was asked of the workers for as long as it lasts (the plan, a capture) is asked of their successors too.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { getSystemErrorName } from 'node:util';
 import type { Worker } from 'node:worker_threads';
 import type { SeenAnswer, TraceAnswer } from '../contract/api.js';
 import type { CaptureFilter } from '../contract/capture.js';
@@ -135,7 +136,11 @@ export class WorkerSet {
     const handOver = this.#handOver[Math.min(seat.index, 1)] ?? -1;
     const hostRates = this.#hostRates;
     const orders = { workers: this.#seats.length, tunFd, handOver, tableFile, flows, hostRates, plan: this.#plan };
-    const { refused, adopted } = await seat.start(worker, orders);
+    const { refused, adopted, unraised } = await seat.start(worker, orders);
+    if (unraised && seat.index === 0)
+      log.info(
+        `workers: other programs delay packets when the processors are full, as the priority (nice -10) is not allowed (${getSystemErrorName(-unraised)}): as root, with CAP_SYS_NICE or with LimitNICE=-10 in the unit it is`,
+      );
     if (refused) log.warn(`${tableFile}: the flow table of the last run was not taken, flows begin anew: ${refused}`);
     if (adopted > 0) log.info(`took over ${adopted} live flows`);
     if (this.#capture) this.#sendCapture(seat);

@@ -5,6 +5,7 @@ export { type Answer, type Datagram, type Download, Host, type Target } from './
 export { iperf, type Throughput } from './iperf.js';
 export { diffState, type KernelState, kernelState } from './kernel-state.js';
 export { LAB_ENV, Lab, type Namespace, needTools, PATIENCE, Process, type RunResult, run } from './namespace.js';
+export { niceAllowed, niceOf } from './nice.js';
 export { asNamespaceRoot, becomeNamespaceRoot, tunDeviceProblem, userNamespaceProblem } from './privilege.js';
 export { buildTopology, INTERNET, LAN, P, THIRD, type Topology } from './topology.js';
 export {

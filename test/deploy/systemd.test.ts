@@ -11,7 +11,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { type KernelState, LAB_ENV, needTools } from '../../src/lab/index.js';
+import { type KernelState, LAB_ENV, needTools, niceOf } from '../../src/lab/index.js';
 import {
   assertWorks,
   diffState,
@@ -83,6 +83,7 @@ describe('the unit file', () => {
       RestartKillSignal: 'SIGUSR2',
       RuntimeDirectoryPreserve: 'yes',
       RestartPreventExitStatus: '2 77',
+      LimitNICE: '-10',
       AmbientCapabilities: 'CAP_NET_ADMIN',
       CapabilityBoundingSet: 'CAP_NET_ADMIN',
     };
@@ -90,7 +91,7 @@ describe('the unit file', () => {
     assert.ok(Number(setting('FileDescriptorStoreMax')) >= 16);
     assert.doesNotMatch(
       unit,
-      /^(ProtectKernelTunables|PrivateDevices|MemoryDenyWriteExecute|PrivateNetwork|PrivateUsers)=/m,
+      /^(Nice|ProtectKernelTunables|PrivateDevices|MemoryDenyWriteExecute|PrivateNetwork|PrivateUsers)=/m,
     );
   });
 
@@ -129,9 +130,10 @@ describe('the daemon as the unit runs it', () => {
   let manager: Manager;
   let argv: string[];
   let untouched: KernelState;
+  let raised: boolean;
 
   before(async () => {
-    needTools(['setpriv', 'unshare', 'mount', 'python3']);
+    needTools(['setpriv', 'unshare', 'mount', 'prlimit', 'python3']);
     stage = await prepare();
     const { lab, router, daemon } = stage;
     // In a user namespace of one user there is nobody else to be: capabilities and mounts are tried all the same.
@@ -161,7 +163,11 @@ describe('the daemon as the unit runs it', () => {
       ...(others ? ['mount -t tmpfs none /dev/net', 'mknod -m 666 /dev/net/tun c 10 200'] : []),
       `umask ${setting('UMask')}`,
     ];
+    // RLIMIT_NICE counts from 20 down. Where we may not set it (CAP_SYS_RESOURCE) the workers stay where they are.
+    const limit = ['prlimit', `--nice=${20 - Number(setting('LimitNICE'))}`] as const;
+    raised = run(...limit, 'true').status === 0;
     const drop = ['setpriv', ...user, `--bounding-set=-all,${capabilities}`, `--inh-caps=-all,${ambient}`];
+    if (raised) drop.unshift(...limit);
     argv = router.ns.enter([
       ...['unshare', '--mount', 'sh', '-ec', `${mounts.join('\n')}\nexec "$@"`, 'sh', ...drop],
       ...[`--ambient-caps=-all,${ambient}`, '--no-new-privs', process.execPath, join(program, 'dist/src/cli.js'), 'up'],
@@ -182,6 +188,9 @@ describe('the daemon as the unit runs it', () => {
     const status = readFileSync(`/proc/${pid}/status`, 'latin1');
     assert.match(status, /^CapEff:\t0000000000001000$/m);
     assert.match(status, /^NoNewPrivs:\t1$/m);
+    const nices = niceOf(pid);
+    assert.equal(nices.get(pid), 0, 'control comes behind');
+    assert.equal([...nices.values()].includes(-10), raised, 'the workers before other programs');
   });
 
   test('`forward add` lasts: it is written to conf.d, which is all of the config that the service may write', async () => {

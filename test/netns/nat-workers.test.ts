@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import type { Status } from '../../src/contract/api.js';
-import { type Host, PATIENCE } from '../../src/lab/index.js';
+import { type Host, niceAllowed, niceOf, PATIENCE } from '../../src/lab/index.js';
 import { ipv4, macOf, sendRaw, udp } from './packet.js';
 import { addressOf, config, eventually, INTERNET, P, portOf, raise, type Stage } from './stage.js';
 
@@ -80,6 +80,15 @@ describe(`${WORKERS} workers`, () => {
       workers.map(({ state, restarts }) => [state, restarts]),
       Array(WORKERS).fill(['ready', 0]),
     );
+  });
+
+  test('REQ-69 beside full processors the workers come before other programs, and control does not', () => {
+    const pid = stage.daemon.process.child.pid!;
+    const allowed = niceAllowed(-10);
+    const nices = niceOf(pid);
+    assert.equal(nices.get(pid), 0);
+    const raised = [...nices.values()].filter((nice) => nice === -10);
+    assert.equal(raised.length, allowed === -10 ? WORKERS : 0, `allowed is ${allowed}`);
   });
 
   for (const [way, from, to, port, local] of [
