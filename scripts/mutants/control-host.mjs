@@ -229,3 +229,5 @@ mutant(
 );
 inFile('src/datapath/worker.ts', 'netns/nat-workers');
 mutant(32, 'kernel: each worker has a rate of its own', 'new HostRates(init.hostRates)', 'new HostRates()');
+inFile('src/datapath/worker.ts', 'netns/nat-workers');
+mutant(69, 'the workers stay behind other programs', 'const NICE = -10;', 'const NICE = 0;');
