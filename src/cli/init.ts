@@ -1,6 +1,7 @@
 /** `tungate init`: a commented config for this host; never over a file that is there. */
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { makeFolder } from '../control/files.js';
 import { DEFAULT_CONFIG_PATH } from '../control/index.js';
 import { initHere } from '../control/offline.js';
 import { CliError, Exit, type Options, talk, text } from './verb.js';
@@ -13,7 +14,7 @@ export function run(options: Options): undefined {
     return;
   }
   try {
-    mkdirSync(dirname(file), { recursive: true });
+    makeFolder(dirname(file), 0o755);
     writeFileSync(file, content, { flag: options.force ? 'w' : 'wx' });
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;

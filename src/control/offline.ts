@@ -1,20 +1,10 @@
 /** What the CLI does without a daemon: judge a config or the host, write a config, undo what a crash left. */
-import {
-  closeSync,
-  existsSync,
-  fchownSync,
-  mkdirSync,
-  openSync,
-  rmdirSync,
-  rmSync,
-  statSync,
-  writeSync,
-} from 'node:fs';
+import { closeSync, existsSync, fchownSync, openSync, rmdirSync, rmSync, statSync, writeSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { type Check, Journal, Netlink, preflight, readWorld, type UndoReport } from '../host/index.js';
 import { compile } from './compile.js';
 import { loadConfig, parseConfig } from './config.js';
-import { OVERLAY_DIR, overlayFiles, readText, replaceFile } from './files.js';
+import { makeFolder, OVERLAY_DIR, overlayFiles, readText, replaceFile } from './files.js';
 import { initConfig } from './init.js';
 import { type Imported, ImportRefused, importWgQuick } from './link-import.js';
 import type { ConfigError } from './model.js';
@@ -124,7 +114,7 @@ function judgeImport(config: string, target: string, { yaml }: Imported): void {
 }
 
 function writeKey(file: string, key: Uint8Array): void {
-  mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+  makeFolder(dirname(file), 0o700);
   const fd = openSync(file, 'wx', 0o600);
   const owner = statSync(dirname(file));
   const text = Buffer.from(`${Buffer.from(key.buffer, key.byteOffset, key.byteLength).toString('base64')}\n`);

@@ -190,6 +190,9 @@ describe('config', () => {
     assert.match(second.stderr, /is there already: --force/);
     assert.equal((await tungate(['init', '-c', path, '--force'])).code, 0);
     assert.match((await tungate(['init', '-c', '-'])).stdout, /^uplink:/m);
+    const nowhere = await tungate(['init', '-c', '/proc/none/tungate.yaml']); // the kernel makes no folders there
+    assert.equal(nowhere.code, 1);
+    assert.match(nowhere.stderr, /\/proc\/none\/tungate\.yaml: cannot be written: ENOENT/);
   });
 });
 
