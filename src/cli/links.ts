@@ -45,7 +45,8 @@ function printVxlan(link: VxlanLinkRow): void {
 function printLink(link: LinkRow): void {
   const c = colours(process.stdout);
   const state = link.up ? c.green('up') : c.red(`down: ${link.problem}`);
-  const address = link.address === '' ? '' : `, address ${link.address}`;
+  const own = [link.address, link.address6].filter((text) => text !== '');
+  const address = own.length === 0 ? '' : `, address ${own.join(', ')}`;
   print(
     `${c.bold(link.name)}: ${state}, UDP port ${link.port}, MTU ${link.mtu}${address}, public key ${link.publicKey}`,
   );

@@ -70,8 +70,9 @@ export interface LinkRow {
   readonly port: number;
   /** Of inner packets. */
   readonly mtu: number;
-  /** This router's own address in the link, or ''. */
+  /** This router's own addresses in the link, or ''. */
   readonly address: string;
+  readonly address6: string;
   readonly publicKey: string;
   readonly peers: readonly LinkPeerRow[];
   /** Packets and datagrams that were not taken, by reason; only those that were counted, the largest first. */

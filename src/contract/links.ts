@@ -9,6 +9,7 @@
  * Order at start and after a worker was started again: the worker opens each link of its plan (port bound, no key, no peers, so it is silent), says
  * `link-state`, and control asks it with `set=1` for everything. Sessions are new then; the flow table is not.
  */
+import type { Prefix6 } from './ipv6.js';
 import type { Prefix, PublicAddress } from './plan.js';
 
 /** Sockets of links are bits of one wait: two a link. */
@@ -46,8 +47,9 @@ export interface LinkPeer {
   readonly name: string;
   /** Base64, as wg(8) shows it. */
   readonly publicKey: string;
-  /** IPv4 only. The longest prefix of all links and of the kernel's routes by uplinks and LANs decides; on a tie the link. */
+  /** The longest prefix of all links and of the kernel's routes by uplinks and LANs decides; on a tie the link. */
   readonly allowedIps: readonly Prefix[];
+  readonly allowedIps6: readonly Prefix6[];
   readonly maps: readonly LinkMap[];
 }
 

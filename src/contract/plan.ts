@@ -4,6 +4,7 @@
  * Everything here survives structured clone. Addresses are IPv4 in int32 (`192.168.0.1` = 0xc0a80001 | 0): the data
  * plane compares them as int32, so masks and prefixes are int32 too. Ports are 0…65535, times are seconds, MTUs bytes.
  */
+import type { Ipv6Plan } from './ipv6.js';
 import type { Link } from './links.js';
 
 /** Index into `Plan.protocols`-shaped arrays: the three protocols that have ports (or query ids). */
@@ -167,6 +168,8 @@ export interface Plan {
   readonly routes: readonly Route[];
   /** Site links, at most MAX_LINKS; an allowed prefix of theirs wins over a route of `routes` that is not longer. */
   readonly links: readonly Link[];
+  /** Null: IPv6 is not carried. */
+  readonly ipv6: Ipv6Plan | null;
   /** Every address that the host's kernel answers for, P's included. */
   readonly hostAddresses: readonly number[];
   readonly blocked: readonly Prefix[];

@@ -2,6 +2,7 @@
  * What the kernel is asked to hand to the TUN: compiled from config and world by control, installed by host/steer.
  * Passive data; two equal values (deep) mean that nothing has to be changed in the kernel.
  */
+import type { SteeringIpv6 } from './ipv6.js';
 import type { Prefix } from './plan.js';
 
 /** Closed interval of ports. Sorted, disjoint, merged where they touch. */
@@ -56,4 +57,6 @@ export interface Steering {
   readonly sites: readonly Prefix[];
   /** Prefixes that the kernel routes neither by an uplink, a LAN nor a site link (docker0, other bridges): never ours. */
   readonly foreign: readonly Prefix[];
+  /** Null: IPv6 is the kernel's alone. */
+  readonly ipv6: SteeringIpv6 | null;
 }

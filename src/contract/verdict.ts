@@ -74,7 +74,12 @@ const rows: readonly (readonly [Verdict, string, Fate, string])[] = [
   [Verdict.REPLY, 'reply', 'send', 'Written by the engine itself: an ICMP error to a sender.'],
   [Verdict.HELD, 'held', 'hold', 'A later fragment that waits for the first one, which names the ports.'],
   [Verdict.TRUNCATED, 'truncated', 'drop', 'Shorter than its own headers say.'],
-  [Verdict.NOT_IPV4, 'not-ipv4', 'drop', 'Not an IPv4 packet; IPv6 is not routed by this version.'],
+  [
+    Verdict.NOT_IPV4,
+    'not-ipv4',
+    'drop',
+    'Not an IPv4 packet; IPv6 goes between LANs with an `ipv6` prefix and site links only.',
+  ],
   [Verdict.BAD_HEADER, 'bad-header', 'drop', 'IPv4 header length or total length is impossible.'],
   [Verdict.BAD_CHECKSUM, 'bad-checksum', 'drop', 'The IPv4 or ICMP checksum is wrong.'],
   [Verdict.BAD_L4_HEADER, 'bad-l4-header', 'drop', 'TCP, UDP or ICMP header is cut off or impossible.'],

@@ -2,6 +2,7 @@
  * What the host's kernel looks like now: the snapshot that netlink gives and that config is compiled against. Passive data.
  * Addresses and masks are int32, as in the plan.
  */
+import type { Words6 } from './ipv6.js';
 import type { Prefix } from './plan.js';
 
 export interface WorldInterface {
@@ -33,9 +34,24 @@ export interface WorldRoute extends Prefix {
   readonly metric: number;
 }
 
+export interface WorldAddress6 {
+  readonly interface: number;
+  readonly address: Words6;
+  readonly length: number;
+}
+
+export interface WorldIpv6 {
+  /** Without link-local ones. */
+  readonly addresses: readonly WorldAddress6[];
+  /** What comes in by the TUN is forwarded: `all` = as everything else is; `tun` = where the TUN is told so; `none` = this kernel has no such word, and forwarding is off. */
+  readonly forwarding: 'all' | 'tun' | 'none';
+}
+
 export interface World {
   readonly interfaces: readonly WorldInterface[];
   readonly addresses: readonly WorldAddress[];
   /** Tables main (254), local (255) and default (253). */
   readonly routes: readonly WorldRoute[];
+  /** Null: this kernel has no IPv6. */
+  readonly ipv6: WorldIpv6 | null;
 }

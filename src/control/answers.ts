@@ -158,6 +158,7 @@ export function planDifference(before: Plan, after: Plan): string {
         : `routes: ${before.routes.length} → ${after.routes.length}`,
     );
   if (text(before.lans) !== text(after.lans)) parts.push('LANs');
+  if (text(before.ipv6) !== text(after.ipv6)) parts.push('IPv6 of site links');
   if (text(before.interfaces) !== text(after.interfaces)) parts.push('interfaces');
   if (text(before.hostAddresses) !== text(after.hostAddresses)) parts.push("the host's addresses");
   const missing = (from: Plan, where: Plan) => {

@@ -5,6 +5,7 @@
 import { MAX_RULES } from '../contract/counters.js';
 import { Mapping } from '../contract/plan.js';
 import { contains, formatAddress, formatPrefix, isHostAddress, lengthOf, overlap } from './address.js';
+import { formatPrefix6, isHostAddress6, overlap6 } from './address-ipv6.js';
 import { MAX_ADDRESSES, MAX_INTERFACES, MAX_LIMITED } from './defaults.js';
 import { natName } from './forward.js';
 import type { KeyKind, KeyLook } from './key-file.js';
@@ -124,6 +125,7 @@ function checkLans({ uplinks }: Config, { lans }: Parts, report: Report): void {
       }
     }
   }
+  checkLanPrefixes6(lans, report);
   // Sorted by start, prefixes nest: whatever overlaps lies in the last one that was not itself inside another.
   const sorted = [...lans].sort(
     (a, b) =>
@@ -142,6 +144,27 @@ function checkLans({ uplinks }: Config, { lans }: Parts, report: Report): void {
       `${formatPrefix(later.value.subnet)} overlaps ${formatPrefix(first.value.subnet)} of the LAN at ${first.origin}; each address belongs to one LAN`,
     );
   }
+}
+
+function checkLanPrefixes6(lans: readonly Item<LanConfig>[], report: Report): void {
+  const all = lans.flatMap(({ path, origin, value }) =>
+    value.ipv6.map((prefix, index) => ({
+      at: [...path, 'ipv6', ...(value.ipv6.length > 1 ? [index] : [])],
+      origin,
+      prefix,
+    })),
+  );
+  all.forEach(({ at, prefix }, index) => {
+    const text = formatPrefix6(prefix);
+    if (prefix.length < 8 || !isHostAddress6(prefix.words))
+      report.fail(at, `${text} cannot be an inside network; use one like 2001:db8:1::/64 or fd00:1::/64`);
+    const other = all.slice(0, index).find((item) => overlap6(item.prefix, prefix));
+    if (other !== undefined)
+      report.fail(
+        at,
+        `${text} overlaps ${formatPrefix6(other.prefix)} of the LAN at ${other.origin}; each address belongs to one LAN`,
+      );
+  });
 }
 
 /** An interface has one role; a LAN interface may hold several subnets. */

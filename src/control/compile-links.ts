@@ -6,6 +6,7 @@
  * they carry. The default route (a peer with 0.0.0.0/0) stays the kernel's for the same reason. Both are LAN hosts' way all the same: the engine
  * asks its own table.
  */
+import type { Words6 } from '../contract/ipv6.js';
 import type { Link, LinkAccess, LinkPeer } from '../contract/links.js';
 import { MAX_LINKS } from '../contract/links.js';
 import type { Prefix, PublicAddress } from '../contract/plan.js';
@@ -27,11 +28,12 @@ const ETHERNET = 1500;
 export interface LinksNow {
   /** Addresses that host names of endpoints mean now; int32. */
   readonly endpoints: readonly number[];
+  readonly endpoints6: readonly Words6[];
   /** Peers that somebody gave a link beside the config (`wg set`), by link. */
   readonly peers: ReadonlyMap<string, readonly LinkPeer[]>;
 }
 
-export const NO_LINKS_NOW: LinksNow = { endpoints: [], peers: new Map() };
+export const NO_LINKS_NOW: LinksNow = { endpoints: [], endpoints6: [], peers: new Map() };
 
 /** A route of the kernel's to the TUN. */
 export interface TunRoute {
@@ -101,7 +103,8 @@ export function compileLinks(
 }
 
 function planPeer(peer: WireguardLinkConfig['peers'][number]): LinkPeer {
-  return { name: peer.name, publicKey: peer.publicKey, allowedIps: peer.allowedIps, maps: peer.maps };
+  const { name, publicKey, allowedIps, allowedIps6, maps } = peer;
+  return { name, publicKey, allowedIps, allowedIps6, maps };
 }
 
 function linkPool({ address }: WireguardLinkConfig, config: Config, problems: string[]): PublicAddress | null {
@@ -116,7 +119,7 @@ function planAccess(
   peers: readonly LinkPeer[],
   links: readonly WireguardLinkConfig[],
 ): LinkAccess[] {
-  const anybody = policy.peers.length === 0 && policy.from.length === 0;
+  const anybody = policy.peers.length === 0 && policy.from.length === 0 && policy.from6.length === 0;
   const named = peers.filter(({ name }) => policy.peers.includes(name)).flatMap(({ allowedIps }) => allowedIps);
   const from = [...named, ...policy.from];
   if (!anybody && from.length === 0) return [];

@@ -31,6 +31,7 @@ import type { Claim, Steering } from '../contract/steering.js';
 import type { World, WorldInterface } from '../contract/world.js';
 import { contains, formatAddress, formatPrefix, maskOf, overlap } from './address.js';
 import { type FoundAddress, findAddresses, prefixOf } from './addresses.js';
+import { compileIpv6 } from './compile-ipv6.js';
 import {
   type CompiledLinks,
   compileLinks,
@@ -65,6 +66,7 @@ export function compile(config: Config, whole: World, previous?: Previous, now: 
   const ids = assignRules(before.rules, [...config.forwards.map(forwardKey), ...config.nat.map(natKey), DEFAULT_RULE]);
   const sites = compileLinks(config, world, now, (name) => names.indexOf(name), problems);
   const { links } = sites;
+  const ipv6 = compileIpv6(config, world, now, links, interfaces, problems);
   const forwards = config.forwards.map((forward) => makeForward(forward, ids, lans, routes, links, found, problems));
   const ownPorts = linkPorts(config);
   const addresses = found.map((address, index) =>
@@ -98,6 +100,7 @@ export function compile(config: Config, whole: World, previous?: Previous, now: 
     nat: [...config.nat.map((rule) => natRule(rule, ids, found, problems)), defaultRule(ids)],
     routes,
     links,
+    ipv6: ipv6.plan,
     hostAddresses: sorted([...own, ...found.map((address) => address.address), ...sites.addresses]),
     blocked: config.block.map(({ prefix, mask }) => ({ prefix, mask })),
     timeouts: config.timeouts,
@@ -112,7 +115,7 @@ export function compile(config: Config, whole: World, previous?: Previous, now: 
     helpers: config.helpers,
   };
   checkDefaultRoute(plan, problems);
-  const steering = makeSteering(config, world, addresses, own, outOf, sites);
+  const steering = { ...makeSteering(config, world, addresses, own, outOf, sites), ipv6: ipv6.steering };
   const ours = steering.claims.filter((claim) => claim.shared);
   return {
     plan,
@@ -125,6 +128,7 @@ export function compile(config: Config, whole: World, previous?: Previous, now: 
       ...sites.addresses.filter((address) => !own.has(address)),
     ],
     tunRoutes: sites.routes,
+    tunIpv6: ipv6.tun,
     memory: {
       generation,
       rules: rememberRules(before.rules, ids),
@@ -247,7 +251,7 @@ function makeSteering(
   own: ReadonlySet<number>,
   outOf: OutOf,
   sites: CompiledLinks,
-): Omit<Steering, 'tun'> {
+): Omit<Steering, 'tun' | 'ipv6'> {
   const present = (name: string) => {
     const device = deviceOf(world, name);
     return device === undefined ? [] : [{ interface: name, index: device.index }];

@@ -2,6 +2,7 @@
 
 import type { Plan } from '../contract/plan.js';
 import type { PortInterval, Steering } from '../contract/steering.js';
+import type { TunIpv6 } from './compile-ipv6.js';
 import type { TunRoute } from './compile-links.js';
 
 /**
@@ -32,6 +33,8 @@ export interface Compiled {
   readonly tunAddresses: readonly number[];
   /** Networks behind site links, which the host itself reaches by the TUN. */
   readonly tunRoutes: readonly TunRoute[];
+  /** Null: IPv6 is off on the TUN. */
+  readonly tunIpv6: TunIpv6 | null;
   readonly memory: Memory;
 }
 

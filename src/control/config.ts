@@ -66,7 +66,10 @@ export function parseConfig(
   if (only !== undefined) uplinks.unshift({ path: ['uplink'], origin: reader.origin(['uplink']), value: only });
   const parts: Parts = {
     uplinks: reader.build(uplinks, makeUplink),
-    lans: reader.build(reader.items(sections, 'lans'), (lan, origin): LanConfig => ({ ...lan, origin })),
+    lans: reader.build(
+      reader.items(sections, 'lans'),
+      (lan, origin): LanConfig => ({ ...lan, ipv6: lan.ipv6 ?? [], origin }),
+    ),
     forwards: reader.build(reader.items(sections, 'forwards'), buildForward),
     nat: reader.build(reader.items(sections, 'nat'), makeNat),
     links: reader.build(reader.items(sections, 'links'), makeLink),

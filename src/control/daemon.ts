@@ -179,7 +179,7 @@ export class Daemon implements Answers {
     const statuses = phase === 'ready' ? await links.status() : [];
     const ethernet = phase === 'ready' ? await vxlan.status() : [];
     return [
-      ...linkRows(compiled.plan.links, statuses, links),
+      ...linkRows(compiled.plan, statuses, links),
       ...vxlanRows(config, vxlan.running, ethernet, new Map(vxlan.problems)),
     ];
   }

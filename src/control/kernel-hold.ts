@@ -11,6 +11,7 @@ import type { Steering } from '../contract/steering.js';
 import type { World } from '../contract/world.js';
 import {
   applySteering,
+  changedIpv6,
   closeSteering,
   Journal,
   Netlink,
@@ -18,6 +19,7 @@ import {
   reservePorts,
   type SteeringWatch,
   setTunAddresses,
+  setTunIpv6,
   setTunRoutes,
   setupTun,
   type Tun,
@@ -33,7 +35,7 @@ import { formatAddress } from './dotted.js';
 import type { Log } from './early-log.js';
 
 /** What is wanted of the kernel: a part of what compile gives back. */
-export type Wanted = Pick<Compiled, 'steering' | 'reservedPorts' | 'tunAddresses' | 'tunRoutes'>;
+export type Wanted = Pick<Compiled, 'steering' | 'reservedPorts' | 'tunAddresses' | 'tunRoutes' | 'tunIpv6'>;
 
 export interface Bells {
   worldChanged(world: World): void;
@@ -46,6 +48,7 @@ export class KernelHold {
   problems: readonly string[] = [];
   #tun: Tun | null = null;
   #steering: Steering | null = null;
+  #ipv6: Compiled['tunIpv6'] = null;
   #worldWatch: WorldWatch | null = null;
   #steeringWatch: SteeringWatch | null = null;
   readonly #nl: Netlink;
@@ -91,12 +94,14 @@ export class KernelHold {
   }
 
   /** Last of what is wanted, after the engine knows: filters, swapped in place, then what ARP is answered for, then the host's own way to the links. */
-  steer({ steering, tunAddresses, tunRoutes }: Wanted, always = false): void {
+  steer({ steering, tunAddresses, tunRoutes, tunIpv6 }: Wanted, always = false): void {
     const next = { ...steering, tun: this.#tun!.index };
     // Two equal values mean that nothing has to be changed.
     if (always || !isDeepStrictEqual(next, this.#steering)) this.#apply(next);
     setTunAddresses(this.#nl, this.#tun!, tunAddresses, this.#journal);
-    this.problems = setTunRoutes(this.#nl, this.#tun!, tunRoutes, this.#journal);
+    const routes = setTunRoutes(this.#nl, this.#tun!, tunRoutes, this.#journal);
+    this.#ipv6 = tunIpv6;
+    this.problems = [...routes, ...setTunIpv6(this.#nl, this.#tun!, tunIpv6, this.#journal)];
   }
 
   #apply(steering: Steering): void {
@@ -123,6 +128,9 @@ export class KernelHold {
   verify(): void {
     if (!this.#tun || !this.#steering) return;
     const changed = verifyTun(this.#nl, this.#tun, this.#journal);
+    if (this.#ipv6 !== null) changed.push(...changedIpv6(this.#tun.name));
+    // A device that was down has lost its IPv6 addresses.
+    if (this.#ipv6 !== null && changed.length > 0) setTunIpv6(this.#nl, this.#tun, this.#ipv6, this.#journal);
     if (changed.length > 0) this.#log.warn(`somebody changed the TUN; putting it back: ${changed.join('; ')}`);
     const missing = verifySteering(this.#nl, this.#steering, this.#journal);
     if (missing.length === 0) return;
@@ -146,6 +154,7 @@ export class KernelHold {
   release(): void {
     this.#attempt(() => this.#tun && setTunRoutes(this.#nl, this.#tun, [], this.#journal));
     this.#attempt(() => this.#tun && setTunAddresses(this.#nl, this.#tun, [], this.#journal));
+    this.#attempt(() => this.#tun && setTunIpv6(this.#nl, this.#tun, null, this.#journal));
     this.#attempt(() => closeSteering(this.#nl, this.#journal));
   }
 

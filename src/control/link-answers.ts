@@ -1,8 +1,10 @@
 /** What the API and metrics say of site links: the plan, joined with what the workers count. Pure. */
 import type { LinkPeerRow, LinkRow } from '../contract/api.js';
 import type { Link, LinkPeerStatus, LinkStatus } from '../contract/links.js';
+import type { Plan } from '../contract/plan.js';
 import { FIRST_DROP, OUTCOMES } from '../link/wireguard/outcome.js';
 import { formatAddress, formatPrefix } from './address.js';
+import { formatAddress6, formatPrefix6 } from './address-ipv6.js';
 
 /** What the plan does not know. */
 export interface LinkNamesKnown {
@@ -12,8 +14,13 @@ export interface LinkNamesKnown {
 
 export const REJECTIONS = OUTCOMES.slice(FIRST_DROP);
 
-export function linkRows(links: readonly Link[], statuses: readonly LinkStatus[], known: LinkNamesKnown): LinkRow[] {
-  return links.map((link): LinkRow => {
+export function linkRows(
+  { links, ipv6 }: Pick<Plan, 'links' | 'ipv6'>,
+  statuses: readonly LinkStatus[],
+  known: LinkNamesKnown,
+): LinkRow[] {
+  return links.map((link, at): LinkRow => {
+    const address6 = ipv6?.links[at]?.address ?? null;
     const status = statuses.find(({ name }) => name === link.name);
     return {
       name: link.name,
@@ -24,6 +31,7 @@ export function linkRows(links: readonly Link[], statuses: readonly LinkStatus[]
       port: status?.port ?? link.listen,
       mtu: status?.mtu ?? 0,
       address: link.address === 0 ? '' : formatAddress(link.address),
+      address6: address6 === null ? '' : formatAddress6(address6),
       publicKey: known.publicKeyOf(link.name),
       peers: (status?.peers ?? []).map((peer) => peerRow(link, peer, known)),
       rejected: rejectedOf(status),
@@ -40,7 +48,7 @@ function peerRow(link: Link, peer: LinkPeerStatus, known: LinkNamesKnown): LinkP
     name: known.nameOf(link.name, publicKey),
     publicKey,
     endpoint: peer.endpoint,
-    allowedIps: (planned?.allowedIps ?? []).map(formatPrefix),
+    allowedIps: [...(planned?.allowedIps ?? []).map(formatPrefix), ...(planned?.allowedIps6 ?? []).map(formatPrefix6)],
     lastHandshake: peer.lastHandshake === 0 ? null : new Date(peer.lastHandshake).toISOString(),
     handshakes: {
       initiated: peer.handshakesInitiated,

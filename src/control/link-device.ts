@@ -4,8 +4,10 @@
  * nowhere else.
  */
 
+import type { Prefix6 } from '../contract/ipv6.js';
 import type { Prefix } from '../contract/plan.js';
 import { formatPrefix, parsePrefix } from './address.js';
+import { formatPrefix6, parsePrefix6 } from './address-ipv6.js';
 
 /** Keys in hex, as the protocol has them; allowed IPs and endpoints in its text form. */
 export interface DevicePeer {
@@ -131,9 +133,17 @@ function sameSet(a: readonly string[], b: readonly string[]): boolean {
   return set.size === new Set(b).size && b.every((item) => set.has(item));
 }
 
-/** IPv4 ones of a device's allowed IPs; IPv6 is the device's alone. */
+/** IPv4 ones of a device's allowed IPs. */
 export function planPrefixes(allowedIps: readonly string[]): Prefix[] {
   return allowedIps.filter((ip) => !ip.includes(':')).map(parsePrefix);
+}
+
+export function planPrefixes6(allowedIps: readonly string[]): Prefix6[] {
+  return allowedIps.filter((ip) => ip.includes(':')).map(parsePrefix6);
+}
+
+export function samePrefixes6(a: readonly Prefix6[], b: readonly Prefix6[]): boolean {
+  return sameSet(a.map(formatPrefix6), b.map(formatPrefix6));
 }
 
 export function samePrefixes(a: readonly Prefix[], b: readonly Prefix[]): boolean {

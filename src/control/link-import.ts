@@ -1,12 +1,13 @@
 /**
  * A wg-quick file → an item for `links:`, and the keys that go into files of their own. Pure: texts in, texts out.
  *
- * What a router does otherwise is said, with the line: routes and tables (the router makes its own), DNS, IPv6, SaveConfig. What it must not do is
+ * What a router does otherwise is said, with the line: routes and tables (the router makes its own), DNS, SaveConfig. What it must not do is
  * refused by the parser: hooks, which are shell commands run as root.
  */
 import { stringify } from 'yaml';
 import { parseWgQuick, type WgQuickConfig, WgQuickError, type WgQuickPeer } from '../link/wireguard/wg-quick.js';
 import { formatAddress, maskOf } from './address.js';
+import { formatPrefix6, masked } from './address-ipv6.js';
 import { formatEndpoint } from './endpoint.js';
 
 export interface ImportedKey {
@@ -54,8 +55,11 @@ export function importWgQuick(text: string, names: ImportNames): Imported {
   const peers = peersOf(text, quick, names, keys, notes);
   const { addresses, table, mtu, listenPort, fwmark } = quick;
   const four = addresses.filter((address) => !address.includes(':'));
-  if (four.length < addresses.length) notes.push(`${at('address')}: IPv6 is left out; site links carry IPv4`);
-  if (four.length > 1) notes.push(`${at('address')}: only ${four[0]} is taken; a link has one address`);
+  const six = addresses.filter((address) => address.includes(':'));
+  for (const family of [four, six])
+    if (family.length > 1)
+      notes.push(`${at('address')}: only ${family[0]} is taken; a link has one address of each family`);
+  const own = [...four.slice(0, 1), ...six.slice(0, 1)];
   if (table !== undefined)
     notes.push(`${at('table')}: Table = ${table} is left out; the router makes the routes that it needs`);
   if (quick.dns.length > 0)
@@ -70,7 +74,7 @@ export function importWgQuick(text: string, names: ImportNames): Imported {
       ...(mtu !== undefined && { mtu }),
       ...(fwmark !== undefined && fwmark > 0 && { mark: fwmark }),
     },
-    ...(four.length > 0 && { address: four[0] }),
+    ...(own.length > 0 && { address: own.length === 1 ? own[0] : own }),
     peers,
   };
   return { yaml: asYaml(link, names.file), keys, notes };
@@ -87,16 +91,14 @@ function peersOf(
   return quick.peers.flatMap((peer, index) => {
     const where = `${names.file}:${lineOf(text, '[peer]', index)}`;
     const name = called[index]!;
-    const allowed = ipv4Of(peer);
-    if (allowed.length < peer.allowedIps.length)
-      notes.push(`${where}: IPv6 of peer "${name}" is left out; site links carry IPv4`);
+    const allowed = prefixesOf(peer);
     if (allowed.length === 0) {
-      notes.push(`${where}: peer "${name}" is left out, it has no IPv4 AllowedIPs`);
+      notes.push(`${where}: peer "${name}" is left out, it has no AllowedIPs`);
       return [];
     }
-    if (allowed.includes('0.0.0.0/0'))
+    for (const all of allowed.filter((text) => text === '0.0.0.0/0' || text === '::/0'))
       notes.push(
-        `${where}: AllowedIPs 0.0.0.0/0 of peer "${name}": LAN hosts go to the internet by this link once its policy lets them; this host itself does not`,
+        `${where}: AllowedIPs ${all} of peer "${name}": LAN hosts go to the internet by this link once its policy lets them; this host itself does not`,
       );
     const psk = peer.presharedKey && { file: `${names.keys}/${names.link}-${name}.psk`, key: peer.presharedKey };
     if (psk) keys.push(psk);
@@ -114,9 +116,13 @@ function peersOf(
 }
 
 /** Host bits are cut off, as WireGuard does; each prefix once. */
-function ipv4Of({ allowedIps }: WgQuickPeer): string[] {
-  const four = allowedIps.filter(({ family }) => family === 4);
-  return [...new Set(four.map(({ words, length }) => `${formatAddress(words[0]! & maskOf(length))}/${length}`))];
+function prefixesOf({ allowedIps }: WgQuickPeer): string[] {
+  const text = ({ family, words, length }: WgQuickPeer['allowedIps'][number]) => {
+    if (family === 4) return `${formatAddress(words[0]! & maskOf(length))}/${length}`;
+    const [a = 0, b = 0, c = 0, d = 0] = words;
+    return formatPrefix6({ words: masked([a, b, c, d], length), length });
+  };
+  return [...new Set(allowedIps.map(text))];
 }
 
 /** 1-based line of the nth `Key =` or `[Section]`. */

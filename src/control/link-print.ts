@@ -1,5 +1,6 @@
 /** Links → what parses to equal links. */
 import { formatAddress, formatPrefix, lengthOf } from './address.js';
+import { formatPrefix6 } from './address-ipv6.js';
 import { formatEndpoint } from './endpoint.js';
 import { printVxlan } from './link-vxlan.js';
 import type { LinkConfig, LinkPolicy, PeerConfig, WireguardLinkConfig } from './model.js';
@@ -18,10 +19,17 @@ function printWireguard(link: WireguardLinkConfig): object {
       mtu: link.mtu === 0 ? 'auto' : link.mtu,
       ...(link.mark !== 0 && { mark: link.mark }),
     },
-    ...(link.address && { address: `${formatAddress(link.address.address)}/${lengthOf(link.address.mask)}` }),
+    ...printAddress(link),
     peers: link.peers.map(printPeer),
     ...(link.policy.length > 0 && { policy: link.policy.map(printPolicy) }),
   };
+}
+
+function printAddress({ address, address6 }: WireguardLinkConfig): object {
+  const four = address === null ? [] : [`${formatAddress(address.address)}/${lengthOf(address.mask)}`];
+  const six = address6 === null ? [] : [formatPrefix6(address6)];
+  const all = [...four, ...six];
+  return all.length === 0 ? {} : { address: all.length === 1 ? all[0] : all };
 }
 
 export function printPeer(peer: PeerConfig): object {
@@ -30,7 +38,7 @@ export function printPeer(peer: PeerConfig): object {
     public_key: peer.publicKey,
     ...(peer.presharedKeyFile !== '' && { preshared_key_file: peer.presharedKeyFile }),
     ...(peer.endpoint && { endpoint: formatEndpoint(peer.endpoint) }),
-    allowed_ips: peer.allowedIps.map(formatPrefix),
+    allowed_ips: [...peer.allowedIps.map(formatPrefix), ...peer.allowedIps6.map(formatPrefix6)],
     ...(peer.keepalive !== 0 && { keepalive: peer.keepalive }),
     ...(peer.maps.length > 0 && {
       map: peer.maps.map(({ inside, outside }) => `${formatPrefix(inside)} as ${formatPrefix(outside)}`),
@@ -39,7 +47,7 @@ export function printPeer(peer: PeerConfig): object {
 }
 
 function printPolicy(policy: LinkPolicy): object {
-  const from = [...policy.peers, ...policy.from.map(formatPrefix)];
+  const from = [...policy.peers, ...policy.from.map(formatPrefix), ...policy.from6.map(formatPrefix6)];
   return {
     ...(from.length > 0 && { from }),
     lan: policy.lan,

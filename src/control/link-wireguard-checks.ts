@@ -1,10 +1,11 @@
 /** What the keys of WireGuard links say together, with each other and with the rest of the config. */
 import type { Prefix } from '../contract/plan.js';
 import { contains, formatAddress, formatPrefix, lengthOf, overlap } from './address.js';
+import { contains6, formatAddress6, formatPrefix6, NEVER_ROUTED, overlap6, sameWords } from './address-ipv6.js';
 import type { Item, Parts, Report } from './checks.js';
-import { MAX_LINKS } from './defaults.js';
+import { IPV6_MIN_MTU, MAX_LINKS } from './defaults.js';
 import { unknownWord } from './errors.js';
-import type { Config, WireguardLinkConfig } from './model.js';
+import type { Config, PeerConfig, WireguardLinkConfig } from './model.js';
 import { hasPort } from './ports.js';
 import type { Path } from './source.js';
 
@@ -17,11 +18,13 @@ export function checkWireguardLinks(config: Config, parts: Parts, report: Report
       report.fail(link.path, `is one WireGuard link too many; a router has at most ${MAX_LINKS}`);
     checkPeers(link, checkKeyFiles(link, report), report);
     checkAddress(link, config, links.slice(0, index), report);
+    checkIpv6(link, config, links.slice(0, index), report);
     checkMaps(link, config, report);
     checkPolicy(link, parts, report);
     checkPort(link, config, links.slice(0, index), report);
   });
   checkAllowedIps(links, config, report);
+  checkAllowedIps6(links, config, report);
 }
 
 /** Base64 of the link's own public key, or '' where it is not known. */
@@ -90,6 +93,7 @@ function checkMaps({ path, value }: LinkItem, config: Config, report: Report): v
 function checkPolicy({ path, value }: LinkItem, { links, uplinks }: Parts, report: Report): void {
   const peers = value.peers.map(({ name }) => name);
   const allowed = value.peers.flatMap(({ allowedIps }) => allowedIps);
+  const allowed6 = value.peers.flatMap(({ allowedIps6 }) => allowedIps6);
   const names = links.map((item) => item.value.name);
   let catchAll = false;
   value.policy.forEach((policy, at) => {
@@ -103,13 +107,19 @@ function checkPolicy({ path, value }: LinkItem, { links, uplinks }: Parts, repor
           [...place, 'from'],
           `${formatPrefix(prefix)} is in no peer's allowed_ips, so the entry would never apply`,
         );
+    for (const prefix of policy.from6)
+      if (!allowed6.some((ip) => overlap6(ip, prefix)))
+        report.fail(
+          [...place, 'from'],
+          `${formatPrefix6(prefix)} is in no peer's allowed_ips, so the entry would never apply`,
+        );
     for (const name of policy.links)
       if (!names.includes(name) && report.linksWhole)
         report.fail([...place, 'links'], unknownWord('link', name, names));
     if (policy.internet && uplinks.length === 0 && report.uplinksWhole)
       report.fail([...place, 'internet'], 'needs `uplink`, the interface to the internet; there is none');
     if (catchAll) report.fail(place, 'stands behind an entry without `from`, so it would never apply');
-    if (policy.peers.length === 0 && policy.from.length === 0) catchAll = true;
+    if (policy.peers.length + policy.from.length + policy.from6.length === 0) catchAll = true;
   });
 }
 
@@ -139,8 +149,7 @@ function checkAllowedIps(links: readonly LinkItem[], config: Config, report: Rep
   for (const { path, value } of links) {
     value.peers.forEach((peer, at) => {
       peer.allowedIps.forEach((ip, index) => {
-        // One prefix may stand without a list.
-        const place: Path = [...path, 'peers', at, 'allowed_ips', ...(peer.allowedIps.length > 1 ? [index] : [])];
+        const place = placeOfIp(path, at, peer, index);
         const text = formatPrefix(ip);
         const owner = `peer "${peer.name}" of link "${value.name}"`;
         const other = owners.get(text);
@@ -151,6 +160,53 @@ function checkAllowedIps(links: readonly LinkItem[], config: Config, report: Rep
       });
     });
   }
+}
+
+/** One prefix may stand without a list; where both families are mixed, the list is the place. */
+function placeOfIp(path: Path, peer: number, { allowedIps, allowedIps6 }: PeerConfig, index: number): Path {
+  const mixed = allowedIps.length > 0 && allowedIps6.length > 0;
+  const at = !mixed && allowedIps.length + allowedIps6.length > 1 ? [index] : [];
+  return [...path, 'peers', peer, 'allowed_ips', ...at];
+}
+
+function checkAllowedIps6(links: readonly LinkItem[], config: Config, report: Report): void {
+  const owners = new Map<string, string>();
+  for (const { path, value } of links) {
+    value.peers.forEach((peer, at) => {
+      peer.allowedIps6.forEach((ip, index) => {
+        const fail = (message: string) => report.fail(placeOfIp(path, at, peer, index), message);
+        const text = formatPrefix6(ip);
+        const owner = `peer "${peer.name}" of link "${value.name}"`;
+        const other = owners.get(text);
+        if (other !== undefined) fail(`${text} is both ${other}'s and ${owner}'s; an address is behind one peer`);
+        owners.set(text, other ?? owner);
+        if (NEVER_ROUTED.some((prefix) => prefix.length <= ip.length && overlap6(prefix, ip)))
+          fail(`${text} is link-local or multicast, which no router passes on`);
+        for (const lan of config.lans)
+          for (const prefix of lan.ipv6)
+            if (overlap6(prefix, ip) && ip.length >= prefix.length)
+              fail(`${text} lies in ${formatPrefix6(prefix)} of the LAN at ${lan.origin}; it cannot be behind a peer`);
+      });
+    });
+  }
+}
+
+function checkIpv6({ path, value }: LinkItem, config: Config, before: readonly LinkItem[], report: Report): void {
+  const { address6, mtu, peers } = value;
+  if (mtu !== 0 && mtu < IPV6_MIN_MTU && peers.some(({ allowedIps6 }) => allowedIps6.length > 0))
+    report.fail([...path, 'wireguard', 'mtu'], `${mtu} is too small for IPv6, which needs ${IPV6_MIN_MTU} (RFC 8200)`);
+  if (address6 === null) return;
+  const at = [...path, 'address'];
+  const text = formatAddress6(address6.words);
+  for (const lan of config.lans)
+    for (const prefix of lan.ipv6)
+      if (contains6(prefix, address6.words))
+        report.fail(
+          at,
+          `${text} lies in ${formatPrefix6(prefix)} of the LAN at ${lan.origin}; give the link a network of its own`,
+        );
+  const twin = before.find((link) => link.value.address6 && sameWords(link.value.address6.words, address6.words));
+  if (twin !== undefined) report.fail(at, `${text} is the address of link "${twin.value.name}" at ${twin.origin} too`);
 }
 
 /** What is ours cannot be behind a peer; something wider (0.0.0.0/0, 10.0.0.0/8) may, ours is nearer. */

@@ -1,8 +1,10 @@
 /** WireGuard links in a config: what each key may hold, and what becomes of it. What the keys say together: link-wireguard-checks.ts. */
 import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
+import type { Prefix6, Words6 } from '../contract/ipv6.js';
 import type { Prefix } from '../contract/plan.js';
 import { isHostAddress, maskOf, parseAddress, parsePrefix, TextError } from './address.js';
+import { isHostAddress6, parseAddress6, parseLength6, parsePrefix6 } from './address-ipv6.js';
 import { LINK_MTU } from './defaults.js';
 import { parseEndpoint } from './endpoint.js';
 import { placeOf } from './errors.js';
@@ -36,8 +38,13 @@ const publicKey = text('a public key of WireGuard (44 characters of base64)', (v
   );
 });
 
+const ADDRESS = 'an address like 10.99.0.1/24, or one of each family';
+type Own6 = { readonly words: Words6; readonly length: number };
+type Own = { readonly four: { readonly address: number; readonly mask: number } } | { readonly six: Own6 };
+
 /** `10.99.0.1/24`: an address with the length of its network, or alone. */
-const hostAddress = text('an IPv4 address like 10.99.0.1/24', (value) => {
+const hostAddress = text(ADDRESS, (value): Own => {
+  if (value.includes(':')) return { six: hostAddress6(value) };
   const slash = value.indexOf('/');
   const address = parseAddress(slash < 0 ? value : value.slice(0, slash));
   const length = slash < 0 ? '32' : value.slice(slash + 1);
@@ -45,13 +52,26 @@ const hostAddress = text('an IPv4 address like 10.99.0.1/24', (value) => {
     throw new TextError(`"${value}" has a prefix length that is not 0 to 32; write an address like 10.99.0.1/24`);
   if (!isHostAddress(address))
     throw new TextError(`"${value}" cannot be the address of a host (it is loopback, multicast or reserved)`);
-  return { address, mask: maskOf(Number(length)) };
+  return { four: { address, mask: maskOf(Number(length)) } };
 });
 
-const allowedIp = text('an IPv4 prefix like 192.168.20.0/24', (value) => {
-  if (value.includes(':')) throw new TextError(`"${value}" is IPv6, which site links do not carry yet; leave it out`);
-  return parsePrefix(value);
-});
+function hostAddress6(value: string): Own6 {
+  const slash = value.indexOf('/');
+  const words = parseAddress6(slash < 0 ? value : value.slice(0, slash));
+  if (!isHostAddress6(words))
+    throw new TextError(`"${value}" cannot be an address of a link (it is loopback, multicast or link-local)`);
+  return { words, length: slash < 0 ? 128 : parseLength6(value, value.slice(slash + 1)) };
+}
+
+const allowedIp = text('a prefix like 192.168.20.0/24 or 2001:db8:20::/48', parseEither);
+
+/** IPv6 by its colon. */
+function parseEither(value: string): Prefix | Prefix6 {
+  return value.includes(':') ? parsePrefix6(value) : parsePrefix(value);
+}
+
+const isFour = (prefix: Prefix | Prefix6): prefix is Prefix => 'mask' in prefix;
+const isSix = (prefix: Prefix | Prefix6): prefix is Prefix6 => 'words' in prefix;
 
 const MAP = 'a text like "192.168.1.0/24 as 10.71.1.0/24", or a list of them';
 const mapText = text(MAP, (value) => {
@@ -65,7 +85,9 @@ const mapText = text(MAP, (value) => {
 });
 
 const SENDER = 'the name of a peer, a prefix like 10.99.0.2/32, or a list of them';
-const sender = text(SENDER, (value): string | Prefix => (/^[\d.]+(\/.*)?$/.test(value) ? parsePrefix(value) : value));
+const sender = text(SENDER, (value): string | Prefix | Prefix6 =>
+  /^[\d.]+(\/.*)?$/.test(value) || value.includes(':') ? parseEither(value) : value,
+);
 const OFF_ON = ['allow', 'deny'] as const;
 
 const policySchema = map('a map like { lan: allow, internet: nat }', {
@@ -96,9 +118,9 @@ const peerSchema = map('a map like { name: branch, public_key: …, allowed_ips:
   endpoint: text('HOST:PORT', parseEndpoint)
     .optional()
     .meta({ description: 'Where the peer is. Without it the peer calls first.', examples: ['branch.example:51820'] }),
-  allowed_ips: oneOrList('an IPv4 prefix, or a list of them', allowedIp).meta({
+  allowed_ips: oneOrList('a prefix, or a list of them', allowedIp).meta({
     description: 'Addresses behind the peer: packets to them go to it, and only they are taken from it.',
-    examples: [['10.99.0.2/32', '192.168.20.0/24']],
+    examples: [['10.99.0.2/32', '192.168.20.0/24', '2001:db8:20::/48']],
   }),
   keepalive: ranged(0, 65_535, 'a number of seconds from 0 (off) to 65535')
     .optional()
@@ -132,9 +154,12 @@ export const wireguardLinkSchema = map('a map like { name: hq, wireguard: {…},
       .optional()
       .meta({ description: 'Mark (SO_MARK) of the encrypted datagrams, for `ip rule` and firewalls.', default: 0 }),
   }).meta({ description: 'This side of a WireGuard link.' }),
-  address: hostAddress
+  address: oneOrList(ADDRESS, hostAddress)
     .optional()
-    .meta({ description: "This router's own address in the link.", examples: ['10.99.0.1/24'] }),
+    .meta({
+      description: "This router's own address in the link, at most one of each family.",
+      examples: ['10.99.0.1/24', ['10.99.0.1/24', 'fd99::1/64']],
+    }),
   peers: z.array(peerSchema, { error: must('a list of peers') }).meta({ description: 'The far sides.' }),
   policy: oneOrList('a map like { lan: allow }, or a list of them', policySchema)
     .optional()
@@ -147,6 +172,7 @@ export type WireguardLinkRaw = z.output<typeof wireguardLinkSchema>;
 
 export function makeWireguardLink(raw: WireguardLinkRaw, origin: string): WireguardLinkConfig {
   const { wireguard } = raw;
+  const own = ownAddresses(raw.address ?? []);
   const beside = (file: string) => resolve(dirname(placeOf(origin).file), file);
   return {
     kind: 'wireguard',
@@ -156,14 +182,16 @@ export function makeWireguardLink(raw: WireguardLinkRaw, origin: string): Wiregu
     listen: wireguard.listen ?? 0,
     mtu: wireguard.mtu === undefined || wireguard.mtu === 'auto' ? 0 : wireguard.mtu,
     mark: wireguard.mark ?? 0,
-    address: raw.address ?? null,
+    address: own.four,
+    address6: own.six,
     peers: raw.peers.map(
       (peer): PeerConfig => ({
         name: peer.name,
         publicKey: peer.public_key,
         presharedKeyFile: peer.preshared_key_file === undefined ? '' : beside(peer.preshared_key_file),
         endpoint: peer.endpoint ?? null,
-        allowedIps: peer.allowed_ips,
+        allowedIps: peer.allowed_ips.filter(isFour),
+        allowedIps6: peer.allowed_ips.filter(isSix),
         keepalive: peer.keepalive ?? 0,
         maps: peer.map ?? [],
       }),
@@ -173,11 +201,28 @@ export function makeWireguardLink(raw: WireguardLinkRaw, origin: string): Wiregu
   };
 }
 
+function ownAddresses(list: readonly Own[]): {
+  readonly four: WireguardLinkConfig['address'];
+  readonly six: WireguardLinkConfig['address6'];
+} {
+  const four = list.flatMap((item) => ('four' in item ? [item.four] : []));
+  const six = list.flatMap((item) => ('six' in item ? [item.six] : []));
+  for (const [family, { length }] of [
+    ['IPv4', four],
+    ['IPv6', six],
+  ] as const)
+    if (length > 1)
+      throw new TextError(`has ${length} ${family} addresses in \`address\`; a link has one of each family`);
+  return { four: four[0] ?? null, six: six[0] ?? null };
+}
+
 function makePolicy(raw: z.output<typeof policySchema>): LinkPolicy {
   const lan = raw.lan ?? 'deny';
+  const senders = (raw.from ?? []).filter((item) => typeof item !== 'string');
   return {
     peers: (raw.from ?? []).filter((item) => typeof item === 'string'),
-    from: (raw.from ?? []).filter((item) => typeof item !== 'string'),
+    from: senders.filter(isFour),
+    from6: senders.filter(isSix),
     lan,
     internet: raw.internet === 'nat',
     host: raw.host === undefined ? lan === 'allow' : raw.host === 'allow',

@@ -2,6 +2,7 @@
  * What a config file says, after every check: addresses are int32, ports are intervals, defaults are filled in.
  * Passive data without a trace of YAML, but each thing that can be at fault later still knows its origin (`file:line:col`).
  */
+import type { Prefix6, Words6 } from '../contract/ipv6.js';
 import type { HelperName, Prefix, Timeouts } from '../contract/plan.js';
 import type { PortInterval } from '../contract/steering.js';
 
@@ -31,6 +32,8 @@ export interface UplinkConfig {
 export interface LanConfig {
   readonly interface: string;
   readonly subnet: Prefix;
+  /** IPv6 prefixes of its hosts, which reach site links. */
+  readonly ipv6: readonly Prefix6[];
   readonly origin: string;
 }
 
@@ -126,6 +129,7 @@ export interface WireguardLinkConfig {
   readonly mark: number;
   /** The router's own address in the link, or null. */
   readonly address: { readonly address: number; readonly mask: number } | null;
+  readonly address6: { readonly words: Words6; readonly length: number } | null;
   readonly peers: readonly PeerConfig[];
   /** The first that fits the sender decides; none: nothing. */
   readonly policy: readonly LinkPolicy[];
@@ -140,6 +144,7 @@ export interface PeerConfig {
   readonly presharedKeyFile: string;
   readonly endpoint: EndpointConfig | null;
   readonly allowedIps: readonly Prefix[];
+  readonly allowedIps6: readonly Prefix6[];
   /** Seconds, 0 = off. */
   readonly keepalive: number;
   /** The peer sees our `inside` as `outside`. */
@@ -155,9 +160,10 @@ export interface EndpointConfig {
 export const LAN_ACCESS = ['allow', 'out', 'deny'] as const;
 
 export interface LinkPolicy {
-  /** Senders on the far side: names of peers and prefixes; both empty = everybody there. */
+  /** Senders on the far side: names of peers and prefixes; all empty = everybody there. */
   readonly peers: readonly string[];
   readonly from: readonly Prefix[];
+  readonly from6: readonly Prefix6[];
   /** allow: both ways; out: only LAN hosts begin. */
   readonly lan: (typeof LAN_ACCESS)[number];
   readonly internet: boolean;

@@ -2,6 +2,7 @@
 import { stringify } from 'yaml';
 import { Filtering, Mapping } from '../contract/plan.js';
 import { formatAddress, formatPrefix } from './address.js';
+import { formatPrefix6 } from './address-ipv6.js';
 import { formatTarget } from './forward-text.js';
 import { printLink } from './link-print.js';
 import { formatListen } from './listen.js';
@@ -20,7 +21,11 @@ export function printConfig(config: Config): string {
     address: uplink.addresses.map((address) => (address === 'auto' ? address : formatAddress(address))),
     ports: formatPorts(uplink.pool),
   }));
-  const lans = config.lans.map((lan) => ({ interface: lan.interface, subnet: formatPrefix(lan.subnet) }));
+  const lans = config.lans.map(({ interface: name, subnet, ipv6 }) => ({
+    interface: name,
+    subnet: formatPrefix(subnet),
+    ...(ipv6.length > 0 && { ipv6: ipv6.map(formatPrefix6) }),
+  }));
   const { timeouts } = config;
   return stringify(
     {

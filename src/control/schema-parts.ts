@@ -1,6 +1,7 @@
 /** What the schemas of a config are made of: kinds of values with their grammar and their words. Each says what is wrong and what is allowed. */
 import { z } from 'zod';
 import { parseAddress, parsePrefix, TextError } from './address.js';
+import { parsePrefix6 } from './address-ipv6.js';
 import type { Bound } from './defaults.js';
 import { unknownWord } from './errors.js';
 import { parsePorts } from './ports.js';
@@ -96,6 +97,7 @@ export const ruleName = text('a name', (value) => {
 
 export const address = text('an IPv4 address like 192.0.2.10', parseAddress);
 export const prefix = text('an IPv4 prefix like 192.0.2.0/24', parsePrefix);
+export const prefix6 = text('an IPv6 prefix like 2001:db8:1::/64', parsePrefix6);
 export const prefixes = oneOrList('an IPv4 prefix like 192.0.2.0/24, or a list of them', prefix);
 
 const PORTS = 'a port from 1 to 65535, or text like "10000-10999,~10500"';

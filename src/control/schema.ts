@@ -33,6 +33,7 @@ import {
   oneOrList,
   ports,
   prefix,
+  prefix6,
   prefixes,
   ranged,
   ruleName,
@@ -66,6 +67,12 @@ export const lanSchema = map('a map like { interface: vmbr1, subnet: 192.168.7.0
     description: 'IPv4 subnet of the inside hosts on this interface.',
     examples: ['172.22.161.0/24'],
   }),
+  ipv6: oneOrList('an IPv6 prefix like 2001:db8:1::/64, or a list of them', prefix6)
+    .optional()
+    .meta({
+      description: 'IPv6 prefixes of these hosts, for site links; the host has an address in each.',
+      examples: ['2001:db8:1::/64'],
+    }),
 }).meta({ description: 'An inside network; its hosts use this router as gateway.' });
 
 const forwardMap = map('a text like "2222:192.168.7.10:22/tcp", or a map with `to`', {

@@ -16,6 +16,7 @@ import { constants } from 'node:os';
 import type { LinkPeer, LinkStatus } from '../contract/links.js';
 import { UAPI_DIR, UapiServer } from '../link/wireguard/uapi-server.js';
 import { formatPrefix, parseAddress } from './address.js';
+import { formatPrefix6, parseAddress6 } from './address-ipv6.js';
 import { type LinksNow, wireguardLinks } from './compile-links.js';
 import type { Log } from './early-log.js';
 import { formatEndpoint, isAddress } from './endpoint.js';
@@ -29,7 +30,9 @@ import {
   NO_KEY,
   parseState,
   planPrefixes,
+  planPrefixes6,
   samePrefixes,
+  samePrefixes6,
   withoutSocket,
 } from './link-device.js';
 import { LinkNames, type Lookup, type NameTimes } from './link-names.js';
@@ -89,8 +92,10 @@ export class SiteLinks {
     const live = [...this.#sites].flatMap(([name, { live }]) =>
       live === null || written ? [] : [[name, live] as const],
     );
-    const endpoints = this.#names.addresses.filter((address) => !address.includes(':')).map(parseAddress);
-    return { endpoints, peers: new Map(live) };
+    const { addresses } = this.#names;
+    const endpoints = addresses.filter((address) => !address.includes(':')).map(parseAddress);
+    const endpoints6 = addresses.filter((address) => address.includes(':')).map(parseAddress6);
+    return { endpoints, endpoints6, peers: new Map(live) };
   }
 
   get problems(): string[] {
@@ -282,7 +287,7 @@ export class SiteLinks {
       presharedKey,
       endpoint: this.#endpointOf(peer),
       keepalive: peer.keepalive,
-      allowedIps: peer.allowedIps.map(formatPrefix),
+      allowedIps: [...peer.allowedIps.map(formatPrefix), ...peer.allowedIps6.map(formatPrefix6)],
     };
   }
 
@@ -342,7 +347,8 @@ export class SiteLinks {
     const peers = [...state.peers].map(([key, { allowedIps }]): LinkPeer => {
       const publicKey = base64Of(key);
       const maps = site.config.peers.find((peer) => peer.publicKey === publicKey)?.maps ?? [];
-      return { name: nameIn(site, publicKey), publicKey, allowedIps: planPrefixes(allowedIps), maps };
+      const name = nameIn(site, publicKey);
+      return { name, publicKey, allowedIps: planPrefixes(allowedIps), allowedIps6: planPrefixes6(allowedIps), maps };
     });
     const before = site.live ?? site.config.peers;
     if (samePeers(peers, before)) return;
@@ -374,14 +380,18 @@ function nameIn({ config }: Site, publicKey: string): string {
   return config.peers.find((peer) => peer.publicKey === publicKey)?.name ?? publicKey.slice(0, 8);
 }
 
-type Known = Pick<LinkPeer, 'publicKey' | 'allowedIps'>;
+type Known = Pick<LinkPeer, 'publicKey' | 'allowedIps' | 'allowedIps6'>;
 
 function samePeers(a: readonly Known[], b: readonly Known[]): boolean {
   return (
     a.length === b.length &&
     a.every((peer) => {
       const twin = b.find(({ publicKey }) => publicKey === peer.publicKey);
-      return twin !== undefined && samePrefixes(twin.allowedIps, peer.allowedIps);
+      return (
+        twin !== undefined &&
+        samePrefixes(twin.allowedIps, peer.allowedIps) &&
+        samePrefixes6(twin.allowedIps6, peer.allowedIps6)
+      );
     })
   );
 }

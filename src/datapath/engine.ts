@@ -17,6 +17,7 @@ import { type FlowTable, NewFlow } from '../flow/table.js';
 import { TranslationLog } from '../flow/translation-log.js';
 import { Decision, Policy } from '../policy/decide.js';
 import { Help } from './help.js';
+import { Ipv6Sites } from './ipv6.js';
 import type { Tap } from './tap.js';
 import { Unsolicited } from './unsolicited.js';
 
@@ -52,6 +53,8 @@ export class Engine {
   readonly translations = new TranslationLog();
   policy: Policy;
   plan: Plan;
+  /** Null: what is IPv6 is dropped. */
+  ipv6: Ipv6Sites | null = null;
   /** MTU by out interface; 0 = dormant, also for numbers that the plan does not know. */
   readonly mtus = new Int32Array(256);
   /** Copies packets for a capture; null = nobody asked. */
@@ -95,6 +98,7 @@ export class Engine {
   setPlan(plan: Plan): void {
     this.policy = new Policy(plan);
     this.plan = plan;
+    this.ipv6 = plan.ipv6 === null ? null : new Ipv6Sites(plan.ipv6, plan);
     this.mtus.fill(0);
     this.uplinkOuts.fill(0);
     this.linkOuts.fill(0);

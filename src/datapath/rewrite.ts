@@ -11,10 +11,10 @@ import { Kind, Row, RowFlag, State, Words } from '../contract/table-layout.js';
 import { Verdict } from '../contract/verdict.js';
 import { lifetime } from '../flow/expiry.js';
 import { segment, tcpUpdate } from '../flow/tcp-state.js';
-import { adjust, adjustPartial, delta32, fold } from '../wire/checksum.js';
+import { adjust, adjustPartial, delta32 } from '../wire/checksum.js';
 import { Icmp, IcmpType, Unreachable } from '../wire/icmp.js';
 import { decrementTtl, Fragment, IPPROTO, Ipv4 } from '../wire/ipv4.js';
-import { mssAt, Tcp, TcpFlag, tcpHeaderBytes, windowScale } from '../wire/tcp.js';
+import { clampMss, Tcp, TcpFlag, tcpHeaderBytes, windowScale } from '../wire/tcp.js';
 import { Udp } from '../wire/udp.js';
 import type { Engine } from './engine.js';
 import { firstFragment, fragmentKey, laterFragment, repeatsFirst } from './fragment.js';
@@ -316,18 +316,4 @@ function allZero(v: DataView, l4: number, end: number): boolean {
   if (v.getUint16(l4) !== 0) return false;
   for (let at = l4 + Icmp.ID; at < end; at++) if (v.getUint8(at) !== 0) return false;
   return true;
-}
-
-/** Lowers the MSS of a SYN to what both ways carry (REQ-45); an absent option stays absent. */
-function clampMss(v: DataView, l4: number, limit: number, partial: boolean): void {
-  const at = mssAt(v, l4);
-  if (at < 0) return;
-  const mss = v.getUint16(at);
-  if (mss <= limit) return;
-  v.setUint16(at, limit);
-  if (partial) return;
-  let delta = delta32(mss, limit);
-  // At an odd offset the value straddles two checksum words: its bytes count swapped.
-  if (((at - l4) & 1) !== 0) delta = fold(((delta & 0xff) << 8) | (delta >>> 8));
-  v.setUint16(l4 + Tcp.CHECKSUM, adjust(v.getUint16(l4 + Tcp.CHECKSUM), delta));
 }

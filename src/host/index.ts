@@ -12,6 +12,7 @@ export { reservePorts } from './reserve.js';
 export { applySteering, closeSteering, type SteeringReport, verifySteering } from './steer.js';
 export { type SteeringWatch, watchSteering } from './steer-watch.js';
 export { setTunAddresses, setTunRoutes, setupTun, type Tun, type TunOptions, tunTrouble, verifyTun } from './tun.js';
+export { changedIpv6, setTunIpv6 } from './tun-ipv6.js';
 export { readWorld, type WorldWatch, watchWorld } from './world.js';
 
 /** Behind `tungate doctor` and before a start (preflight.ts). A large part of this folder, so it is loaded when it is asked for. */

@@ -47,7 +47,7 @@ export type Change =
     }
   /** Ports that are in net.ipv4.ip_local_reserved_ports by us; what others add to it or take out is theirs. */
   | { readonly kind: 'reserved-ports'; readonly ours: string }
-  /** An address that was added; `address` in dotted form. */
+  /** An address that was added; `address` in dotted form, or IPv6 as text. */
   | {
       readonly kind: 'address';
       readonly interface: string;
@@ -55,7 +55,7 @@ export type Change =
       readonly address: string;
       readonly length: number;
     }
-  /** A route to a network behind a site link; `destination` in dotted form. */
+  /** A route to a network behind a site link; `destination` in dotted form, or IPv6 as text. */
   | {
       readonly kind: 'route';
       readonly interface: string;

@@ -47,7 +47,7 @@ const ARPHRD_ETHER = 1;
 const ARPHRD_LOOPBACK = 772;
 const ETHERNET_BYTES = 14;
 const PACKET_HOST = 0;
-const VLAN_ID = 0x0fff;
+export const VLAN_ID = 0x0fff;
 const FRAGMENT = 0x3fff;
 const ICMP = 1;
 const TCP = 6;
@@ -65,7 +65,7 @@ const IP_SLOT = 0;
 
 // ---- Heads. Each leaves X (and M[0]) at the IP header and falls through, or jumps away.
 
-function emitBase(asm: Assembler): void {
+export function emitBase(asm: Assembler): void {
   const ethernet = asm.label('ethernet');
   const done = asm.label('ip header');
   asm.ancillary(Ancillary.HATYPE);

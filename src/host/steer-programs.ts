@@ -20,7 +20,7 @@
  *                             ICMP errors to P that quote a claimed source port: a translated packet was refused.
  *                             An error that quotes one of the host's own ports stays, LAN address or not: it is the host's.
  *
- * Whatever is not named here is none of our business and goes on to the next filter and into the kernel. IPsec tunnels
+ * IPv6 has programs of its own (steer-ipv6.ts). Whatever is not named here is none of our business and goes on to the next filter and into the kernel. IPsec tunnels
  * that end on the host hand their decrypted packets to the uplink's ingress hook again: to a LAN they are dropped there.
  *
  * Size. The kernel takes 4096 instructions, but until 6.8 it cannot delete a filter whose description does not fit one page, and
@@ -29,6 +29,7 @@
  * places and give the filter its handle. So an update creates the slices that are new, swaps those that stay, deletes
  * the others last, and at no moment a packet that is meant before and after finds no slice that means it.
  */
+import type { SteeringIpv6 } from '../contract/ipv6.js';
 import type { Steering } from '../contract/steering.js';
 import { Assembler, type Instruction, type Label } from './bpf.js';
 import { ADDRESSES_END, addressPair, complement, difference, merge, prefixPair, union } from './intervals.js';
@@ -46,6 +47,7 @@ import {
   sourceClause,
   WHOLE,
 } from './steer-clauses.js';
+import { type Ipv6Program, lanPrograms, uplinkPrograms } from './steer-ipv6.js';
 
 /** Instructions: 3 KiB, which leaves room for the rest of the description in one page. */
 export const MAX_PROGRAM = 384;
@@ -61,6 +63,8 @@ const TC_ACT_SHOT = 2;
 const UNSPEC = 0xffffffff;
 const MATCH = 0xffffffff;
 const NO_MATCH = 0;
+
+const IPV6_PART = 15;
 
 export type Hook = 'ingress' | 'egress';
 
@@ -112,9 +116,23 @@ export function steeringFilters(steering: Steering): SteeringFilter[] {
     add(uplink, 'egress', 'egress-born', [quotedAddressClause(inside)]);
     add(uplink, 'ingress', 'ingress', [claimClause(groups, true), destinationClause(lanSubnets)]);
   }
+  if (steering.ipv6 !== null) filters.push(...ipv6Filters(steering, steering.ipv6));
   const loopback = { interface: 'lo', index: LOOPBACK_INDEX };
   add(loopback, 'egress', 'egress', [claimClause(groups, false), quotedClaimClause(groups)]);
   return filters;
+}
+
+/** Theirs are the handles of part 15, which no clause has. */
+function ipv6Filters({ uplinks }: Steering, ipv6: SteeringIpv6): SteeringFilter[] {
+  const results = { drop: { yes: TC_ACT_SHOT, no: UNSPEC }, redirect: { yes: MATCH, no: NO_MATCH } };
+  const filter = (at: { interface: string; index: number }, { action, part, program }: Ipv6Program): SteeringFilter => {
+    const handle = ((action === 'drop' ? DROP_HANDLES : 0) | (IPV6_PART << 27) | (part + 1)) >>> 0;
+    return { interface: at.interface, index: at.index, hook: 'ingress', action, handle, program };
+  };
+  return [
+    ...ipv6.lans.flatMap((lan) => lanPrograms(ipv6, lan.prefixes, results).map((one) => filter(lan, one))),
+    ...uplinks.flatMap((uplink) => uplinkPrograms(ipv6, results.drop).map((one) => filter(uplink, one))),
+  ];
 }
 
 /** Destinations that stay in the kernel beside the host's own addresses. */

@@ -9,7 +9,7 @@
  *   the right to create one). It is adopted when it is a multi-queue TUN that nobody reads, and keeps existing at the end.
  * - Descriptors that the last run left with the service manager are queues of the device already, with the packets that came
  *   meanwhile; they are used first. Those of another device, or of one that was deleted, are closed.
- * - Settings of the device: IPv6 off (the kernel would send router solicitations into it), `forwarding` (routes what we
+ * - Settings of the device: IPv6 off unless a site link carries it (tun-ipv6.ts), `forwarding` (routes what we
  *   write although ip_forward may be 0), `accept_local` (packets with the source P are otherwise "martian"), rp_filter 0.
  * - rp_filter in force is max(all, device). all=1 drops every translated packet, so then each other device gets the 1
  *   that `all` gave it, new ones get it by `default`, and `all` becomes 0: the same protection, except on the TUN.
@@ -27,6 +27,7 @@ import { findLink, type Link, readLinks, setLink } from './link.js';
 import { failedWith, type Netlink } from './netlink.js';
 import { u8, u32 } from './netlink-message.js';
 import { confPath, readSysctl, sysctlExists } from './sysctl.js';
+import { hasIpv6 } from './tun-ipv6.js';
 
 const IFLA_TUN_TYPE = 3;
 const IFLA_TUN_VNET_HDR = 5;
@@ -171,8 +172,9 @@ function noteDevice(journal: Journal, device: Link, existing: Link | undefined):
 }
 
 function configure(nl: Netlink, journal: Journal, device: Link): void {
+  // An earlier run may have had IPv6 there: what goes on is not stopped for a moment (tun-ipv6.ts).
   const noIpv6 = confPath(device.name, 'disable_ipv6', 'ipv6');
-  if (sysctlExists(noIpv6)) setSysctl(journal, noIpv6, '1', device);
+  if (sysctlExists(noIpv6) && !hasIpv6(journal, device.index)) setSysctl(journal, noIpv6, '1', device);
   for (const [setting, value] of SETTINGS) setConf(journal, device, setting, value);
   relaxReversePath(nl, journal, device);
   setLink(nl, device.index, { up: true, mtu: TUN_MTU, txqueuelen: TUN_QUEUE_LENGTH });
@@ -213,8 +215,8 @@ export function setTunAddresses(
   if (!device) throw new Error(`the TUN device ${tun.name} is gone`);
   const wanted = new Set([...addresses, DUMMY_ADDRESS].map(ipv4Text));
   for (const change of journal.changes) {
-    if (change.kind === 'address' && change.index === tun.index && !wanted.has(change.address))
-      journal.undo(change, nl);
+    if (change.kind !== 'address' || change.index !== tun.index || change.address.includes(':')) continue;
+    if (!wanted.has(change.address)) journal.undo(change, nl);
   }
   for (const address of addresses) addHostAddress(nl, journal, device, address);
 }
@@ -234,7 +236,7 @@ export function setTunRoutes(
   const text = ({ prefix, length }: Pick<TunRoute, 'prefix' | 'length'>) => `${ipv4Text(prefix)}/${length}`;
   const wanted = new Set(routes.map(text));
   for (const change of journal.changes) {
-    if (change.kind !== 'route' || change.index !== tun.index) continue;
+    if (change.kind !== 'route' || change.index !== tun.index || change.destination.includes(':')) continue;
     if (!wanted.has(`${change.destination}/${change.length}`)) journal.undo(change, nl);
   }
   return routes.flatMap((route) => {

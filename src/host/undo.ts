@@ -6,7 +6,9 @@
  */
 
 import { lstatSync, rmSync } from 'node:fs';
+import { deleteAddress6, deleteRoute6, readAddresses6, readRoutes6 } from './address-ipv6.js';
 import { ipv4Number } from './ipv4.js';
+import { ipv6Words, sameAddress6 } from './ipv6.js';
 import type { Change } from './journal.js';
 import { deleteAddress, deleteLink, findLink, type Link, readAddresses, setLink } from './link.js';
 import { failedWith, type Netlink } from './netlink.js';
@@ -87,6 +89,7 @@ function undoReservedPorts(change: Kind<'reserved-ports'>): Undone {
 
 function undoAddress(change: Kind<'address'>, nl: Netlink): Undone {
   const what = `address ${change.address}/${change.length} on ${change.interface}`;
+  if (change.address.includes(':')) return undoAddress6(change, what, nl);
   const address = ipv4Number(change.address);
   const there = readAddresses(nl).some(
     (one) => one.index === change.index && one.address === address && one.length === change.length,
@@ -100,8 +103,25 @@ function undoAddress(change: Kind<'address'>, nl: Netlink): Undone {
   );
 }
 
+function undoAddress6({ index, address }: Kind<'address'>, what: string, nl: Netlink): Undone {
+  const words = ipv6Words(address);
+  const there = readAddresses6(nl).some((one) => one.index === index && sameAddress6(one.address, words));
+  if (!there) return gone(`${what} is gone`);
+  return attempt(`${what} deleted`, () => deleteAddress6(nl, index, words), 'EADDRNOTAVAIL', 'ENODEV');
+}
+
+function undoRoute6({ index, destination, length }: Kind<'route'>, what: string, nl: Netlink): Undone {
+  const words = ipv6Words(destination);
+  const route = readRoutes6(nl, index).find(
+    ({ prefix }) => prefix.length === length && sameAddress6(prefix.words, words),
+  );
+  if (!route) return gone(`${what} is gone`);
+  return attempt(`${what} deleted`, () => deleteRoute6(nl, route), 'ESRCH', 'ENODEV');
+}
+
 function undoRoute(change: Kind<'route'>, nl: Netlink): Undone {
   const what = `route ${change.destination}/${change.length} by ${change.interface}`;
+  if (change.destination.includes(':')) return undoRoute6(change, what, nl);
   const { index, length } = change;
   const prefix = ipv4Number(change.destination);
   const there = readRoutes(nl).some(

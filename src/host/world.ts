@@ -7,16 +7,22 @@
  * dumps grows with the time that a dump takes, so a host with a full BGP table spends at most a tenth of its time here.
  */
 import { constants } from 'node:os';
-import type { World, WorldRoute } from '../contract/world.js';
+import type { World, WorldIpv6, WorldRoute } from '../contract/world.js';
 import { native } from '../native.js';
+import { readAddresses6 } from './address-ipv6.js';
 import { maskOf } from './ipv4.js';
 import { readAddresses, readLinks } from './link.js';
 import { KernelError, NETLINK_ROUTE, Netlink } from './netlink.js';
 import { readRoutes, TABLE_DEFAULT, TABLE_LOCAL, TABLE_MAIN } from './route.js';
+import { confPath, readSysctl } from './sysctl.js';
+import { canForceForwarding } from './tun-ipv6.js';
 
 const RTNLGRP_LINK = 1;
 const RTNLGRP_IPV4_IFADDR = 5;
 const RTNLGRP_IPV4_ROUTE = 7;
+const RTNLGRP_IPV6_IFADDR = 9;
+
+const SCOPE_UNIVERSE = 0;
 
 /** Changes come in bursts (an interface that goes down takes its routes along): wait for the burst to end. */
 const REST_MS = 50;
@@ -48,7 +54,16 @@ export function readWorld(nl: Netlink): World {
       gateway,
       metric,
     }));
-  return { interfaces, addresses, routes };
+  return { interfaces, addresses, routes, ipv6: readIpv6(nl) };
+}
+
+function readIpv6(nl: Netlink): WorldIpv6 | null {
+  const all = readSysctl(confPath('all', 'forwarding', 'ipv6'));
+  if (all === undefined) return null;
+  const addresses = readAddresses6(nl)
+    .filter(({ scope }) => scope === SCOPE_UNIVERSE)
+    .map(({ index, address, length }) => ({ interface: index, address, length }));
+  return { addresses, forwarding: all === '1' ? 'all' : canForceForwarding() ? 'tun' : 'none' };
 }
 
 export interface WorldWatch {
@@ -103,7 +118,12 @@ export function watchWorld(
   };
   let unwatch: () => void;
   try {
-    bell = native.netlinkOpen(NETLINK_ROUTE, [RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE]);
+    bell = native.netlinkOpen(NETLINK_ROUTE, [
+      RTNLGRP_LINK,
+      RTNLGRP_IPV4_IFADDR,
+      RTNLGRP_IPV4_ROUTE,
+      RTNLGRP_IPV6_IFADDR,
+    ]);
     last = JSON.stringify(known ?? readWorld(nl)); // after the bell is there: nothing falls between
     unwatch = native.watch(bell, ring);
   } catch (error) {

@@ -1,5 +1,7 @@
 /** TCP header (RFC 9293 §3.1). Pure functions on (view, off): `off` is the first byte of the header. */
 
+import { adjust, delta32, fold } from './checksum.js';
+
 /** Byte offsets in the header, and what it has without options. */
 export const enum Tcp {
   PORTS = 0,
@@ -88,4 +90,18 @@ export function sackAt(v: DataView, off: number): number {
 /** Blocks of a SACK option at `at`; 0 for −1. */
 export function sackBlocks(v: DataView, at: number): number {
   return at < 0 ? 0 : (v.getUint8(at + 1) - 2) >>> 3;
+}
+
+/** Lowers the MSS of a SYN to `limit` (REQ-45), its checksum with it unless that is partial; an absent option stays absent. */
+export function clampMss(v: DataView, l4: number, limit: number, partial: boolean): void {
+  const at = mssAt(v, l4);
+  if (at < 0) return;
+  const mss = v.getUint16(at);
+  if (mss <= limit) return;
+  v.setUint16(at, limit);
+  if (partial) return;
+  let delta = delta32(mss, limit);
+  // At an odd offset the value straddles two checksum words: its bytes count swapped.
+  if (((at - l4) & 1) !== 0) delta = fold(((delta & 0xff) << 8) | (delta >>> 8));
+  v.setUint16(l4 + Tcp.CHECKSUM, adjust(v.getUint16(l4 + Tcp.CHECKSUM), delta));
 }

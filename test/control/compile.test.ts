@@ -152,7 +152,7 @@ test('interfaces that are missing or down: a line each, the rest works, and noth
     'uplink vmbr0 is down; `ip link set vmbr0 up` brings it up',
     'there is no default route; LAN hosts reach only what other routes by vmbr0 lead to',
   ]);
-  assert.deepEqual(compile(config(BASE), { interfaces: [], addresses: [], routes: [] }).problems, [
+  assert.deepEqual(compile(config(BASE), { interfaces: [], addresses: [], routes: [], ipv6: null }).problems, [
     'uplink vmbr0 does not exist; nothing leaves by it until it appears',
     'LAN vmbr1 does not exist; its hosts are not served until it appears',
     'there is no default route; LAN hosts reach only what other routes by vmbr0 lead to',
@@ -397,6 +397,7 @@ test('equal configs and worlds give equal steering, whatever the order of the du
     interfaces: [...a.interfaces].reverse(),
     addresses: [...a.addresses].reverse(),
     routes: [...a.routes].reverse(),
+    ipv6: null,
   };
   assert.deepEqual(compile(config(BASE), b).steering, compile(config(BASE), a).steering);
 });

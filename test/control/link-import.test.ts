@@ -74,7 +74,9 @@ test('a server: Windows line endings, comments, names in comments, several Allow
     '      listen: 51820',
     '      mtu: 1380',
     '      mark: 7',
-    '    address: 10.99.0.1/24',
+    '    address:',
+    '      - 10.99.0.1/24',
+    '      - fd00::1/64',
     '    peers:',
     '      - name: alice',
     `        public_key: ${KEY(2)}`,
@@ -82,6 +84,7 @@ test('a server: Windows line endings, comments, names in comments, several Allow
     '        allowed_ips:',
     '          - 10.99.0.2/32',
     '          - 192.168.20.0/24',
+    '          - fd00::2/128',
     '      - name: branch-office',
     `        public_key: ${KEY(3)}`,
     '        endpoint: "[2001:db8::7]:51820"',
@@ -93,24 +96,20 @@ test('a server: Windows line endings, comments, names in comments, several Allow
     '          - 10.99.0.4/32',
   ]);
   assert.deepEqual(keys, [`/etc/tungate/keys/hq ${KEY(1)}`, `/etc/tungate/keys/hq-alice.psk ${KEY(9)}`]);
-  assert.deepEqual(notes, [
-    'hq.conf:10: IPv6 of peer "alice" is left out; site links carry IPv4',
-    'hq.conf:4: IPv6 is left out; site links carry IPv4',
-  ]);
+  assert.deepEqual(notes, []);
 });
 
-test('a full tunnel of a provider: DNS, Table, SaveConfig, IPv6 and the default route are explained, with their lines', () => {
+test('a full tunnel of a provider: DNS, Table, SaveConfig and the default routes are explained, with their lines', () => {
   const { lines, notes } = imported(
     `[Interface]\nAddress = 10.66.1.2/32\nAddress = 10.66.1.3/32\nDNS = 10.64.0.1, example.org\nTable = 123\nSaveConfig = true\nPrivateKey = ${KEY(1)}\n` +
       `[Peer]\nPublicKey = ${KEY(2)}\nAllowedIPs = 0.0.0.0/0, ::/0\nEndpoint = 198.51.100.1:51820\n[Peer]\nPublicKey = ${KEY(3)}\nAllowedIPs = ::/1\n`,
   );
   assert.ok(lines.includes('          - 0.0.0.0/0'));
+  assert.ok(lines.includes('          - ::/0') || lines.includes('          - "::/0"'));
   assert.deepEqual(notes, [
-    'hq.conf:8: IPv6 of peer "peer1" is left out; site links carry IPv4',
     'hq.conf:8: AllowedIPs 0.0.0.0/0 of peer "peer1": LAN hosts go to the internet by this link once its policy lets them; this host itself does not',
-    'hq.conf:12: IPv6 of peer "peer2" is left out; site links carry IPv4',
-    'hq.conf:12: peer "peer2" is left out, it has no IPv4 AllowedIPs',
-    'hq.conf:2: only 10.66.1.2/32 is taken; a link has one address',
+    'hq.conf:8: AllowedIPs ::/0 of peer "peer1": LAN hosts go to the internet by this link once its policy lets them; this host itself does not',
+    'hq.conf:2: only 10.66.1.2/32 is taken; a link has one address of each family',
     'hq.conf:5: Table = 123 is left out; the router makes the routes that it needs',
     "hq.conf:4: DNS is left out; what this host and its LANs ask is not the router's to change",
     'hq.conf:6: SaveConfig is left out; `wg set` holds until the next reload',

@@ -86,6 +86,7 @@ test("what holds an endpoint, an uplink's network or the default route is no ker
   const text = `${NAT}links:\n${link('hq', peer(1, '[0.0.0.0/0, 203.0.0.0/8, 198.51.100.0/24, 10.1.0.0/16]', ', endpoint: "branch.example:1"'), '    address: 10.99.0.1\n')}`;
   const compiled = compile(config(text), proxmox(), undefined, {
     endpoints: [parseAddress('198.51.100.7')],
+    endpoints6: [],
     peers: new Map(),
   });
   assert.deepEqual(routes(compiled), ['10.1.0.0/16 src 10.99.0.1']);
@@ -145,9 +146,9 @@ test('a router of links alone: no addresses, no claims, nothing to complain abou
 test('an entry for a peer that is gone at run time does not become one for everybody', () => {
   const wanted = config(`${NAT}links:\n${HQ}${B}`);
   const peers = new Map([
-    ['hq', [{ name: 'KEY', publicKey: KEY(9), allowedIps: [parsePrefix('10.8.0.0/16')], maps: [] }]],
+    ['hq', [{ name: 'KEY', publicKey: KEY(9), allowedIps: [parsePrefix('10.8.0.0/16')], allowedIps6: [], maps: [] }]],
   ]);
-  const { plan } = compile(wanted, proxmox(), undefined, { endpoints: [], peers });
+  const { plan } = compile(wanted, proxmox(), undefined, { endpoints: [], endpoints6: [], peers });
   assert.deepEqual(
     plan.links[0]!.access.map(({ from }) => prefixes(from)),
     [['10.99.0.0/25']],

@@ -109,14 +109,14 @@ const CASES: readonly (readonly [name: string, text: string, ...errors: readonly
     link(
       basic(
         'a',
-        '      - name: p\n        public_key: AAAA\n        endpoint: "::1:51820"\n        allowed_ips: [10.1.2.3/24, "fd00::/64"]\n' +
+        '      - name: p\n        public_key: AAAA\n        endpoint: "::1:51820"\n        allowed_ips: [10.1.2.3/24, "fd00::1/64"]\n' +
           '        keepalive: -1\n        map: 10.0.0.0/24 as 10.1.0.0/16\n',
       ),
     ),
     't.yaml:8:21: links[0].peers[0].public_key: is not a public key; it has 44 characters of base64, as `tungate pubkey` prints it on the far side',
     't.yaml:9:19: links[0].peers[0].endpoint: "::1:51820" has an IPv6 address without brackets; write HOST:PORT, like branch.example:51820, 192.0.2.1:51820 or [2001:db8::1]:51820',
     't.yaml:10:23: links[0].peers[0].allowed_ips[0]: "10.1.2.3/24" has address bits behind its /24; did you mean 10.1.2.0/24?',
-    't.yaml:10:36: links[0].peers[0].allowed_ips[1]: "fd00::/64" is IPv6, which site links do not carry yet; leave it out',
+    't.yaml:10:36: links[0].peers[0].allowed_ips[1]: "fd00::1/64" has address bits behind its /64; did you mean fd00::/64?',
     't.yaml:11:20: links[0].peers[0].keepalive: must be a number of seconds from 0 (off) to 65535, not -1',
     't.yaml:12:14: links[0].peers[0].map: "10.0.0.0/24 as 10.1.0.0/16" has two prefixes of different length; each address has one counterpart',
   ],

@@ -32,6 +32,7 @@ const LINK: LinkRow = {
   port: 51820,
   mtu: 1420,
   address: '10.99.0.1',
+  address6: '',
   publicKey: 'OURS=',
   peers: [
     {

@@ -46,7 +46,7 @@ export function world(
     }
     return item;
   });
-  return { interfaces, addresses: list, routes: [...made, ...routes.map(route)] };
+  return { interfaces, addresses: list, routes: [...made, ...routes.map(route)], ipv6: null };
 }
 
 export const PROXMOX_INTERFACES = [

@@ -126,6 +126,7 @@ export function makePlan(o: RigOptions = {}, generation = 1): Plan {
       ...rule,
     })),
     links: [],
+    ipv6: null,
     routes: [
       { ...prefix('172.22.161.0/24'), out: 2 },
       { ...prefix('10.7.0.0/24'), out: 3 },

@@ -112,7 +112,7 @@ function router(access: readonly LinkAccess[], allowed: readonly string[]): Peer
   const near = new Router(withLinks(makePlan({ forwards }), [{ address: NEAR, peers: [], access }]), clock);
   const peer = new Peer(near);
   const { plan } = near;
-  const peers = [{ name: 'peer', publicKey: '', allowedIps: allowed.map(prefix), maps: [] }];
+  const peers = [{ name: 'peer', publicKey: '', allowedIps: allowed.map(prefix), allowedIps6: [], maps: [] }];
   near.setPlan({ ...plan, links: plan.links.map((link) => ({ ...link, peers })) });
   peer.meet(allowed);
   // Live flows of others: A's to the internet, B's to the far site, a client's to the forward.

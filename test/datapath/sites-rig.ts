@@ -9,6 +9,7 @@ import type { Link, LinkAccess, LinkPeer } from '../../src/contract/links.js';
 import type { FromWorker } from '../../src/contract/mailbox.js';
 import { OWNER_POOL, type Plan } from '../../src/contract/plan.js';
 import { Header } from '../../src/contract/table-layout.js';
+import { parsePrefix6 } from '../../src/control/address-ipv6.js';
 import { cycler } from '../../src/datapath/cycle.js';
 import { Links } from '../../src/datapath/links.js';
 import { MemoryLink } from '../../src/link/index.js';
@@ -81,7 +82,8 @@ export function withLinks(plan: Plan, specs: readonly LinkSpec[]): Plan {
         (peer, at): LinkPeer => ({
           name: `peer${at}`,
           publicKey: base64(peer.keys.public),
-          allowedIps: peer.allowed.map(prefix),
+          allowedIps: peer.allowed.filter((text) => !text.includes(':')).map(prefix),
+          allowedIps6: peer.allowed.filter((text) => text.includes(':')).map(parsePrefix6),
           maps: (peer.maps ?? []).map(([inside, outside]) => ({ inside: prefix(inside), outside: prefix(outside) })),
         }),
       ),

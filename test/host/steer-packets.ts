@@ -118,6 +118,7 @@ export const steerings: fc.Arbitrary<Steering> = fc
       hostAddresses: [...host, ...claims.filter(({ shared }) => shared).map(({ address }) => address)],
       sites: sites.map(prefix),
       foreign: foreign.map(prefix),
+      ipv6: null,
     };
   });
 

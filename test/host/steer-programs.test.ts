@@ -32,6 +32,7 @@ const PROXMOX: Steering = {
   hostAddresses: [ip('203.0.113.10'), ip('172.22.161.1')],
   untranslated: [],
   sites: [],
+  ipv6: null,
   foreign: [prefix('172.17.0.0/16')],
 };
 const [LO, UPLINK, LAN] = [1, 10, 20];

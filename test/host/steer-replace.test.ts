@@ -58,6 +58,7 @@ inNamespace('steering under traffic', import.meta.url, ['--net'], () => {
       hostAddresses: [ip(P), ip('172.22.161.1')],
       untranslated: [],
       sites: [],
+      ipv6: null,
       foreign: [],
     };
   }

@@ -48,6 +48,7 @@ inNamespace('installing steering', import.meta.url, ['--net'], () => {
       hostAddresses: [ip('203.0.113.10'), ip('172.22.161.1')],
       untranslated: [],
       sites: [],
+      ipv6: null,
       foreign: [],
     };
   }
