@@ -32,3 +32,100 @@ mutant(
 
 inFile('src/control/key-file.ts', 'control/links-config');
 mutant(59, 'a key that others may read is taken', 'if ((mode & OTHERS) !== 0) {', 'if (mode < 0) {');
+
+inFile('src/datapath/ipv6.ts', 'datapath/ipv6');
+mutant(58, 'ipv6: no hop is counted', 'if (this.#site !== 0 && this.#hop) decrementHopLimit(view, off);', '');
+mutant(
+  43,
+  'ipv6: hop limit 1 goes on',
+  'view.getUint8(off + Ipv6.HOP_LIMIT) <= 1',
+  'view.getUint8(off + Ipv6.HOP_LIMIT) < 1',
+);
+mutant(58, 'ipv6: what the host sends loses a hop', 'this.#hop = false;\n        if (this.#isLoop', 'if (this.#isLoop');
+mutant(14, 'ipv6: too big passes', 'if (this.#wire > mtu) {', 'if (this.#wire > mtu + 1) {');
+mutant(14, 'ipv6: a GSO packet is as long as it is', 'this.#wire = Math.min(this.#wire, l4 + head + size);', '');
+mutant(14, 'ipv6: less than 1280 is told', 'const least = Math.max(mtu, IPV6_MIN_MTU);', 'const least = mtu;');
+mutant(45, 'ipv6: the MSS of IPv4', 'const MSS_HEADERS = 60;', 'const MSS_HEADERS = 40;');
+mutant(
+  45,
+  'ipv6: the MSS of every segment',
+  '(view.getUint8(l4 + Tcp.FLAGS) & TcpFlag.SYN) === 0',
+  'view.getUint8(l4 + Tcp.FLAGS) === 0',
+);
+mutant(58, 'ipv6: the TUN may bring any source', 'kind(from) !== Whose.LAN && kind(from) !== Whose.HOST', 'false');
+mutant(58, 'ipv6: a link may bring any source', 'from !== (Whose.LINK | (ingress - 1))', 'false');
+mutant(58, 'ipv6: policy is asked of who sends only', 'allowed = there?.lan === true;', 'allowed = true;');
+mutant(
+  58,
+  'ipv6: policy is not asked inward',
+  'allowed = this.#accessOf(from, this.src)?.lan === true;',
+  'allowed = true;',
+);
+mutant(
+  58,
+  'ipv6: the host is a LAN',
+  'allowed = this.#accessOf(from, this.src)?.host === true;',
+  'allowed = this.#accessOf(from, this.src)?.lan === true;',
+);
+mutant(58, 'ipv6: a datagram of the link goes round', 'if (this.#isLoop(view, off)) return Verdict.LINK_LOOP;', '');
+mutant(
+  58,
+  'ipv6: a LAN that is away is written to',
+  'if (allowed && out === 0) return this.#nowhere(engine, batch, i);',
+  '',
+);
+mutant(
+  64,
+  'ipv6: a guest says where the sum goes',
+  'if (view.getUint16(vnet + Vnet.CSUM_START, true) !== l4) return false;',
+  '',
+);
+mutant(64, 'ipv6: multicast is routed', 'if (isMulticast6(view, off + Ipv6.DST)) return Verdict.MULTICAST;', '');
+
+inFile('src/datapath/reply-ipv6.ts', 'datapath/ipv6');
+mutant(
+  13,
+  'ipv6: errors about errors',
+  'return type < Icmpv6Type.FIRST_QUERY || type === Icmpv6Type.REDIRECT;',
+  'return false;',
+);
+mutant(13, 'ipv6: the whole packet is quoted', 'IPV6_MIN_MTU - Ipv6.BYTES - Icmpv6.BYTES', '65_000');
+mutant(
+  30,
+  'ipv6: errors without end',
+  'if (from === null || !engine.mayReply(batch.ctl[Ctl.MILLIS]!)) return;',
+  'if (from === null) return;',
+);
+
+inFile('src/wire/ipv6.ts', 'datapath/ipv6');
+mutant(44, 'ipv6: options hide what is behind them', 'bytes = (v.getUint8(at + 1) + 1) << 3;', 'return -1;');
+
+inFile('src/host/steer-ipv6.ts', 'host/steer-ipv6');
+mutant(
+  58,
+  'ipv6: a LAN host pretends to be the router',
+  'for (const words of hosts) emitPrefix(asm, { words, length: 128 }, SRC, yes);',
+  '',
+);
+mutant(
+  58,
+  'ipv6: the first prefix decides',
+  'ranked.sort((a, b) => b.prefix.length - a.prefix.length || Number(a.site) - Number(b.site));',
+  '',
+);
+mutant(
+  58,
+  'ipv6: only so many prefixes are steered',
+  'const part = sites.slice(at, at + SITES);',
+  'const part = sites.slice(0, SITES);',
+);
+
+inFile('src/control/compile-ipv6.ts', 'control/ipv6');
+mutant(
+  58,
+  'ipv6: the way to an endpoint leads into its link',
+  '!endpoints.some((address) => contains6(prefix, address)) &&',
+  '',
+);
+mutant(58, 'ipv6: a sender of IPv4 is everybody', 'if (!anybody && from.length === 0) return [];', '');
+mutant(58, 'ipv6: `out` is `allow`', "lan: policy.lan === 'allow'", "lan: policy.lan !== 'deny'");

@@ -75,7 +75,7 @@ function answer(peer: string, local: string, text: string): string {
 
 // -- servers --
 
-function serveTcp(port: number): Promise<void> {
+function serveTcp(port: number, host: string): Promise<void> {
   const server = createServer((socket) => {
     const peer = `${socket.remoteAddress}:${socket.remotePort}`;
     const local = `${socket.localAddress}:${socket.localPort}`;
@@ -89,7 +89,7 @@ function serveTcp(port: number): Promise<void> {
   });
   return new Promise((resolve, reject) => {
     server.once('error', reject);
-    server.listen(port, '0.0.0.0', resolve);
+    server.listen({ port, host, ipv6Only: true }, resolve);
   });
 }
 
@@ -106,7 +106,7 @@ function serveUdp(port: number): Promise<void> {
 }
 
 /** GET /N: N bytes of a repeated pseudo-random block; the header x-peer says where the client came from. */
-function serveHttp(port: number): Promise<void> {
+function serveHttp(port: number, host: string): Promise<void> {
   const block = Buffer.alloc(256 * 1024);
   for (let i = 0, x = 1; i < block.length; i++) {
     x = (Math.imul(x, 1103515245) + 12345) >>> 0;
@@ -135,7 +135,7 @@ function serveHttp(port: number): Promise<void> {
   });
   return new Promise((resolve, reject) => {
     server.once('error', reject);
-    server.listen(port, '0.0.0.0', resolve);
+    server.listen({ port, host, ipv6Only: true }, resolve);
   });
 }
 
@@ -223,9 +223,9 @@ function download(url: string, seconds: number): Promise<Download> {
 async function perform(call: Call): Promise<unknown> {
   switch (call.op) {
     case 'serve':
-      for (const port of call.tcp ?? []) await serveTcp(port);
+      for (const port of call.tcp ?? []) await serveTcp(port, call.ipv6 ? '::' : '0.0.0.0');
       for (const port of call.udp ?? []) await serveUdp(port);
-      for (const port of call.http ?? []) await serveHttp(port);
+      for (const port of call.http ?? []) await serveHttp(port, call.ipv6 ? '::' : '0.0.0.0');
       return undefined;
     case 'connect':
       return connect(call);

@@ -38,7 +38,7 @@ export interface Target {
 }
 
 export type Call =
-  | { op: 'serve'; tcp?: readonly number[]; udp?: readonly number[]; http?: readonly number[] }
+  | { op: 'serve'; tcp?: readonly number[]; udp?: readonly number[]; http?: readonly number[]; ipv6?: boolean }
   | ({ op: 'connect' } & Target)
   | { op: 'say'; id: number; text: string; seconds?: number }
   | { op: 'hang-up'; id: number; reset?: boolean }
@@ -105,8 +105,13 @@ export class Host {
     return (await answer) as T;
   }
 
-  /** Echo servers on these ports; `http` serves GET /N. */
-  serve(what: { tcp?: readonly number[]; udp?: readonly number[]; http?: readonly number[] }): Promise<void> {
+  /** Echo servers on these ports; `http` serves GET /N; `ipv6`: by IPv6 (TCP alone), in place of IPv4. */
+  serve(what: {
+    tcp?: readonly number[];
+    udp?: readonly number[];
+    http?: readonly number[];
+    ipv6?: boolean;
+  }): Promise<void> {
     return this.#call({ op: 'serve', ...what });
   }
 

@@ -134,7 +134,7 @@ test('config: what cannot be is said, with its place', () => {
     ],
     [
       { wireguard: ', mtu: 1200' },
-      't.yaml:7:42: links[0].wireguard.mtu: 1200 is too small for IPv6, which needs 1280 (RFC 8200)',
+      't.yaml:7:44: links[0].wireguard.mtu: 1200 is too small for IPv6, which needs 1280 (RFC 8200)',
     ],
     [
       { policy: '{ from: "2001:db8:9::/48", lan: allow }' },

@@ -9,7 +9,18 @@
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { buildTopology, Daemon, Host, INTERNET, LAN, P, type Topology, until } from '../../src/lab/index.js';
+import {
+  buildTopology,
+  Daemon,
+  Host,
+  INTERNET,
+  type KernelState,
+  kernelState,
+  LAN,
+  P,
+  type Topology,
+  until,
+} from '../../src/lab/index.js';
 import { judge } from './tools.js';
 
 export const FAR = {
@@ -17,6 +28,12 @@ export const FAR = {
   gateway: '192.168.20.1',
   d: '192.168.20.5',
   link: '10.99.0.2',
+} as const;
+/** The same places by IPv6; not where both have one subnet, which is IPv4's trouble. */
+export const SIX = {
+  near: { subnet: '2001:db8:1::/64', gateway: '2001:db8:1::1', a: '2001:db8:1::a', link: 'fd99::1' },
+  far: { subnet: '2001:db8:20::/64', gateway: '2001:db8:20::1', d: '2001:db8:20::d', link: 'fd99::2' },
+  phone: 'fd99::9',
 } as const;
 export const NEAR_LINK = '10.99.0.1';
 export const PHONE = '10.99.0.9';
@@ -36,6 +53,8 @@ export interface SiteStage extends Topology {
   readonly far: Daemon;
   readonly keys: Readonly<Record<'near' | 'far' | 'phone' | 'psk', Keys>>;
   readonly links: { readonly near: string; readonly far: string };
+  /** The near router's kernel before its daemon came. */
+  readonly untouched: KernelState;
 }
 
 export interface SiteOptions {
@@ -62,6 +81,10 @@ export async function raiseSites(o: SiteOptions = {}): Promise<SiteStage> {
     two.ns.sysctl('net.ipv4.ip_forward=0');
     vm.ip('link set eth0 up', `addr add ${address}/24 dev eth0`, `route add default via ${gateway}`);
     const d = new Host(vm, address);
+    router.ns.ip(`addr add ${SIX.near.gateway}/64 dev vmbr1 nodad`);
+    two.ns.ip(`addr add ${SIX.far.gateway}/64 dev lan nodad`);
+    a.ns.ip(`addr add ${SIX.near.a}/64 dev eth0 nodad`, `route add default via ${SIX.near.gateway}`);
+    vm.ip(`addr add ${SIX.far.d}/64 dev eth0 nodad`, `route add default via ${SIX.far.gateway}`);
     await Promise.all([
       d.serve({ tcp: [22, 7, 80], udp: [7], http: [8080] }),
       a.serve({ tcp: [22, 7], udp: [7], http: [8080] }),
@@ -69,6 +92,9 @@ export async function raiseSites(o: SiteOptions = {}): Promise<SiteStage> {
       router.serve({ tcp: [22] }),
       two.serve({ tcp: [22] }),
       one.serve({ tcp: [7], udp: [7] }),
+      a.serve({ tcp: [7], http: [8080], ipv6: true }),
+      d.serve({ tcp: [7], http: [8080], ipv6: true }),
+      router.serve({ tcp: [22], ipv6: true }),
     ]);
     const keys = {
       near: await makeKeys(topology, 'near'),
@@ -82,6 +108,7 @@ export async function raiseSites(o: SiteOptions = {}): Promise<SiteStage> {
       d,
       keys,
       links,
+      untouched: await kernelState(router.ns),
       near: new Daemon(router.ns, ''),
       far: new Daemon(two.ns, ''),
     };
@@ -109,16 +136,16 @@ export function nearConfig({ keys, links }: Pick<SiteStage, 'keys' | 'links'>, o
   const map = o.sameSubnet ? `, map: "${LAN.subnet} as 10.71.1.0/24"` : '';
   return `uplink: { interface: vmbr0, address: auto, ports: "20000-29999" }
 lans:
-  - { interface: vmbr1, subnet: ${LAN.subnet} }
+  - { interface: vmbr1, subnet: ${LAN.subnet}${o.sameSubnet ? '' : `, ipv6: "${SIX.near.subnet}"`} }
 forwards:
   - { name: web, ports: 8000, to: "${LAN.b}:8000", proto: [tcp, udp] }
 ${o.sameSubnet ? '' : `  - { name: far-web, ports: 8081, to: "${FAR.d}:80", proto: tcp }\n`}links:
   - name: ${links.near}
     wireguard: { private_key_file: ${keys.near.file}, listen: 51820 }
-    address: ${NEAR_LINK}/24
+    address: ${o.sameSubnet ? '' : `["${SIX.near.link}/64", `}${NEAR_LINK}/24${o.sameSubnet ? '' : ']'}
     peers:
-      - { name: far, public_key: "${keys.far.public}", preshared_key_file: ${keys.psk.file}, endpoint: "${INTERNET.two}:51820", allowed_ips: [${FAR.link}/32, ${allowed}]${map} }
-      - { name: phone, public_key: "${keys.phone.public}", allowed_ips: ${PHONE}/32 }
+      - { name: far, public_key: "${keys.far.public}", preshared_key_file: ${keys.psk.file}, endpoint: "${INTERNET.two}:51820", allowed_ips: [${FAR.link}/32, ${allowed}${o.sameSubnet ? '' : `, "${SIX.far.link}/128", "${SIX.far.subnet}"`}]${map} }
+      - { name: phone, public_key: "${keys.phone.public}", allowed_ips: [${PHONE}/32, "${SIX.phone}/128"] }
     policy: ${o.policy ?? '{ lan: allow, internet: nat, host: allow }'}
 ${o.sameSubnet ? 'workers: 2\n' : ''}`;
 }
@@ -129,13 +156,13 @@ function farConfig({ keys, links }: Pick<SiteStage, 'keys' | 'links'>, o: SiteOp
   const map = o.sameSubnet ? `, map: "${LAN.subnet} as 10.71.2.0/24"` : '';
   return `uplink: { interface: eth0, address: auto, ports: "20000-29999" }
 lans:
-  - { interface: lan, subnet: ${o.sameSubnet ? LAN.subnet : FAR.subnet} }
+  - { interface: lan, subnet: ${o.sameSubnet ? LAN.subnet : `${FAR.subnet}, ipv6: "${SIX.far.subnet}"`} }
 links:
   - name: ${links.far}
     wireguard: { private_key_file: ${keys.far.file}, listen: 51820 }
-    address: ${FAR.link}/24
+    address: ${o.sameSubnet ? '' : `["${SIX.far.link}/64", `}${FAR.link}/24${o.sameSubnet ? '' : ']'}
     peers:
-      - { name: near, public_key: "${keys.near.public}", preshared_key_file: ${keys.psk.file}, endpoint: "${P}:51820", allowed_ips: [${NEAR_LINK}/32, ${allowed}]${map} }
+      - { name: near, public_key: "${keys.near.public}", preshared_key_file: ${keys.psk.file}, endpoint: "${P}:51820", allowed_ips: [${NEAR_LINK}/32, ${allowed}${o.sameSubnet ? '' : `, "${SIX.near.link}/128", "${SIX.near.subnet}"`}]${map} }
     policy: { lan: allow, host: allow }
 ${o.sameSubnet ? 'workers: 2\n' : ''}`;
 }
@@ -157,13 +184,16 @@ export async function raisePhone({ one, keys }: SiteStage, routes: readonly stri
       'endpoint',
       `${P}:51820`,
       'allowed-ips',
-      '0.0.0.0/0',
+      '0.0.0.0/0,::/0',
     ),
   );
   one.ns.ip(
     `addr add ${PHONE}/32 dev ${name}`,
+    `addr add ${SIX.phone}/128 dev ${name} nodad`,
     `link set ${name} mtu ${LINK_MTU} up`,
     ...routes.map((route) => `route add ${route} dev ${name} src ${PHONE}`),
+    `route add ${SIX.near.subnet} dev ${name} src ${SIX.phone}`,
+    `route add ${SIX.far.subnet} dev ${name} src ${SIX.phone}`,
   );
   void go;
   return name;

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { type Host, until } from '../../src/lab/index.js';
-import { FAR, LINK_MTU, meet, NEAR_LINK, PHONE, raisePhone, raiseSites, type SiteStage } from './site-stage.js';
-import { addressOf, Capture, INTERNET, LAN, P } from './stage.js';
+import { FAR, LINK_MTU, meet, NEAR_LINK, PHONE, raisePhone, raiseSites, SIX, type SiteStage } from './site-stage.js';
+import { addressOf, Capture, diffState, INTERNET, kernelState, LAN, P } from './stage.js';
 
 /** A gigabyte where somebody asks for it. */
 const BYTES = Number(process.env.TUNGATE_SITE_BYTES ?? 64 << 20);
@@ -144,6 +144,52 @@ describe('two sites', () => {
     assert.ok((await ping(a, PHONE)).ok);
   });
 
+  test('IPv6: LAN to LAN both ways, TCP intact and untranslated, the host itself, and each router is one hop', async () => {
+    const { a, d, router } = stage;
+    assert.ok((await ping(a, SIX.far.d)).ok);
+    assert.ok((await ping(d, SIX.near.a)).ok);
+    for (const [from, to, source] of [
+      [a, SIX.far.d, SIX.near.a],
+      [d, SIX.near.a, SIX.far.d],
+    ] as const) {
+      assert.equal(addressOf((await from.askTcp({ to, port: 7 })).peer), source);
+      const got = await from.download(`http://[${to}]:8080/${BYTES / 4}`, 600);
+      assert.deepEqual([got.intact, got.bytes, addressOf(got.peer)], [true, BYTES / 4, source]);
+    }
+    assert.equal(addressOf((await router.askTcp({ to: SIX.far.d, port: 7 })).peer), SIX.near.link);
+    assert.equal((await d.askTcp({ to: SIX.near.link, port: 22 })).host, 'router');
+    assert.deepEqual(await hops(a, SIX.far.d), [SIX.near.gateway, SIX.far.link, SIX.far.d]);
+    assert.deepEqual(await hops(d, SIX.near.a), [SIX.far.gateway, SIX.near.link, SIX.near.a]);
+  });
+
+  test('IPv6: the largest packet passes, one byte more is told, fragments pass; the forwarding of other interfaces is as it was', async () => {
+    const { a, router } = stage;
+    assert.ok((await ping(a, SIX.far.d, '-M', 'do', '-s', String(LINK_MTU - 48))).ok);
+    const more = await ping(a, SIX.far.d, '-M', 'do', '-s', String(LINK_MTU - 47));
+    assert.match(more.text, new RegExp(`From ${SIX.near.gateway} .*Packet too big: mtu=${LINK_MTU}`));
+    assert.ok((await ping(a, SIX.far.d, '-s', '5000')).ok);
+    const forwards = async (name: string) =>
+      (await router.ns.must(['sysctl', '-n', `net.ipv6.conf.${name}.forwarding`])).trim();
+    assert.deepEqual([await forwards('all'), await forwards('vmbr0'), await forwards('vmbr1')], ['0', '0', '0']);
+  });
+
+  test('IPv6: a road warrior by wireguard-go reaches the LAN, not the far site that nobody listed; a LAN host cannot pretend', async () => {
+    const { a, one, near } = stage;
+    assert.ok((await ping(one, SIX.near.a)).ok);
+    assert.equal(addressOf((await one.askTcp({ to: SIX.near.a, port: 7 })).peer), SIX.phone);
+    assert.match((await ping(one, SIX.far.d)).text, /Administratively prohibited/);
+    const { drops } = await near.json<{ drops: { reason: string; packets: number }[] }>('status');
+    assert.ok(drops.some(({ reason, packets }) => reason === 'link-policy' && packets > 0));
+    // As somebody else of no LAN, and as the router itself: nothing of it gets across.
+    for (const source of ['2001:db8:77::7', SIX.near.link]) {
+      a.ns.ip(`addr add ${source}/128 dev eth0 nodad`);
+      const pretended = await a.ns.run(['ping', '-c', '2', '-i', '0.2', '-W', '1', '-I', source, SIX.far.d]);
+      assert.notEqual(pretended.code, 0);
+      a.ns.ip(`addr del ${source}/128 dev eth0`);
+    }
+    assert.ok((await ping(a, SIX.far.d)).ok);
+  });
+
   test('REQ-46 a path that carries less: datagrams have DF, the link learns it, and says so to who sends too much', async () => {
     const { a, d, inet, two } = stage;
     const watch = await Capture.start(inet, 'wan', 'udp port 51820 and ip[6] & 0x40 = 0');
@@ -162,9 +208,10 @@ describe('two sites', () => {
   });
 
   test('a plain stop leaves the kernel as it was', async () => {
-    const { near, far, router } = stage;
+    const { near, far, router, untouched } = stage;
     assert.equal(await near.stop(), 0);
     assert.equal(await far.stop(), 0);
+    assert.deepEqual(diffState(untouched, await kernelState(router.ns)), []);
     assert.doesNotMatch(await router.ns.must(['ip', 'route', 'show', 'table', 'all']), /tun|10\.99|192\.168\.20/);
   });
 });
