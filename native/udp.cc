@@ -20,6 +20,7 @@
 #include "segment.h"
 
 #include <fcntl.h>
+#include <linux/sock_diag.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -252,6 +253,16 @@ static int32_t ReceiveMessages(Udp* udp, const Datagrams& d, int fd) {
   }
   udp->usual_bytes = longest;
   return slot;
+}
+
+// udpQueued(fd): how full the socket's queue is, in 1024ths.
+static napi_value UdpQueued(napi_env env, napi_callback_info info) {
+  int32_t fd;
+  Udp* udp = nullptr;
+  uint32_t memory[SK_MEMINFO_VARS] = {};
+  socklen_t bytes = sizeof memory;
+  if (!Ints(env, info, &fd, 1, &udp) || getsockopt(fd, SOL_SOCKET, SO_MEMINFO, memory, &bytes) < 0 || memory[SK_MEMINFO_RCVBUF] == 0) return Number(env, 0);
+  return Number(env, static_cast<int32_t>(uint64_t{memory[SK_MEMINFO_RMEM_ALLOC]} * 1024 / memory[SK_MEMINFO_RCVBUF]));
 }
 
 // udpReceive(fd, datagrams)
@@ -522,6 +533,7 @@ void ExportUdp(Napi::Env env, Napi::Object exports, Batches* batches) {
   exports.Set("datagramsRegister", Napi::Function::New<DatagramsRegister>(env, "datagramsRegister", udp));
   exports.Set("datagramsRelease", Napi::Function::New<DatagramsRelease>(env, "datagramsRelease", udp));
   ExportRaw(env, exports, "udpReceive", UdpReceive, udp);
+  ExportRaw(env, exports, "udpQueued", UdpQueued, udp);
   ExportRaw(env, exports, "udpSend", UdpSend, udp);
   ExportRaw(env, exports, "tunSplit", TunSplit, udp);
   ExportRaw(env, exports, "tunJoin", TunJoin, udp);

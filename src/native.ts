@@ -195,6 +195,8 @@ export interface Native {
   datagramsRelease(datagrams: number): void;
   /** What is there now, at most 64 messages of the kernel's, each cut into its datagrams: `off`, `len`, `endpoint`, `ecn`. Returns the slots filled, −errno. */
   udpReceive(fd: number, datagrams: number): number;
+  /** How full the socket's queue is, in 1024ths; 0 where the kernel does not say. */
+  udpQueued(fd: number): number;
   /** Sends slots 0…n whose outcome is PASS, neighbours in one message. −1 for a family without a socket. Returns how many the kernel took. */
   udpSend(four: number, six: number, datagrams: number, n: number): number;
   /** Reads the TUN and cuts packets into segments, ready to be sealed in place: `off`, `from`, `len`, `ecn`. Returns the slots filled, −errno. */

@@ -20,7 +20,7 @@ import { Batch, VNET_BYTES } from '../batch.js';
 import { type LinkStatus, MAX_LINKS } from '../contract/links.js';
 import type { FromWorker } from '../contract/mailbox.js';
 import type { Plan } from '../contract/plan.js';
-import { batchId, Lanes, type Link, SiteLink, stampedMillis } from '../link/index.js';
+import { batchId, DRAINS, Lanes, type Link, SiteLink, stampedMillis } from '../link/index.js';
 import { native } from '../native.js';
 import type { SiteSender } from './engine.js';
 
@@ -157,12 +157,16 @@ export class Links implements Link, SiteSender {
 
   #take(slot: Slot, number: number, fd: number, step: () => number, now: number): number {
     slot.due = 0;
-    if (!slot.link.open(fd, now)) return 0;
-    this.#turn = slot.link;
-    this.#number = number;
+    const { link } = slot;
     let packets = 0;
-    for (let n = step(); n > 0; n = step()) packets += n;
-    this.#turn = null;
+    link.begin();
+    for (let drains = 0; drains === 0 || (drains < DRAINS && link.more); drains++) {
+      if (!link.open(fd, now)) continue;
+      this.#turn = link;
+      this.#number = number;
+      for (let n = step(); n > 0; n = step()) packets += n;
+      this.#turn = null;
+    }
     return packets;
   }
 

@@ -12,5 +12,5 @@ export {
   type ReplayOptions,
 } from './memory.js';
 export { TunLink } from './tun.js';
-export { Lanes, PrefixTrie, SiteLink } from './wireguard/index.js';
+export { DRAINS, Lanes, PrefixTrie, SiteLink } from './wireguard/index.js';
 export { type Direction, FaultInjector, type Faults, Recorder, type RecorderOptions } from './wrap.js';

@@ -175,6 +175,13 @@ export class Router {
     return packets;
   }
 
+  /** What one look at the sockets brings. */
+  turn(): number {
+    const packets = this.links.turn(this.#step, this.clock.now);
+    this.links.tick(this.clock.now);
+    return packets;
+  }
+
   setPlan(plan: Plan): void {
     this.rig.engine.setPlan(plan);
     this.links.setPlan(plan, this.clock.now);

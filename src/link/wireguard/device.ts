@@ -29,6 +29,7 @@ import { OUTCOMES } from './outcome.js';
 import { Peer, Stat } from './peer.js';
 import { openBatch, type Receiving, receiving } from './receive.js';
 import { flushStaged, type Sending, sealBatch, sendEmpty, sending } from './send.js';
+import { Shares } from './shares.js';
 import { Alarm, Timer } from './timers.js';
 
 export interface DeviceOptions {
@@ -63,6 +64,8 @@ export class Device {
   readonly #silent: DeviceOptions['silent'];
   readonly load: Load;
   readonly rates = new SourceRates();
+  /** Of what comes in. */
+  readonly shares = new Shares();
   readonly receiving: Receiving = receiving();
   readonly sending: Sending = sending();
   own: Own | null = null;

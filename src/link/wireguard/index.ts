@@ -8,6 +8,7 @@ export { ENDPOINT_WORDS, Ep, formatEndpoint, parseEndpoint } from './endpoint.js
 export { FIRST_DROP, OUTCOMES, Outcome } from './outcome.js';
 export { type Peer, Stat } from './peer.js';
 export { PrefixTrie } from './prefix-trie.js';
+export { DRAINS } from './shares.js';
 export { SiteLink } from './site.js';
 export { Tunnel } from './tunnel.js';
 export {

@@ -29,6 +29,11 @@ const rows = [
   ['STAGE_FULL', 'stage-full', 'Too much waits for that session; the oldest was dropped.'],
   ['DOWN', 'down', 'The link is down, or has no private key.'],
   ['BAD_ECN', 'bad-ecn', 'Congestion was met on the way, and the packet inside has no way to say so (RFC 6040).'],
+  [
+    'OVER_SHARE',
+    'over-share',
+    "More than the peer's share (or that of all strangers together) while datagrams come faster than they can be worked on.",
+  ],
 ] as const satisfies readonly (readonly [string, string, string])[];
 
 type Key = (typeof rows)[number][0];
@@ -56,6 +61,7 @@ export const Outcome = {
   STAGE_FULL: 18,
   DOWN: 19,
   BAD_ECN: 20,
+  OVER_SHARE: 21,
 } as const satisfies Readonly<Record<Key, number>>;
 
 rows.forEach(([key], id) => {

@@ -73,8 +73,13 @@ function nameSlot(device: Device, c: Columns, i: number, now: number): number {
   const off = c.off[i]!;
   const type = messageType(c.view, off, c.len[i]!);
   if (type === Message.NONE) return Outcome.MALFORMED;
-  if (type !== Message.TRANSPORT) return receiveHandshake(device, c, i, type, now);
+  const { shares } = device;
+  if (type !== Message.TRANSPORT) {
+    if (shares.pressed && !shares.take(-1, c.len[i]!)) return Outcome.OVER_SHARE;
+    return receiveHandshake(device, c, i, type, now);
+  }
   const session = device.sessions.get(c.view.getInt32(off + Transport.RECEIVER, true));
+  if (shares.pressed && !shares.take(knownSender(c, i, session), c.len[i]!)) return Outcome.OVER_SHARE;
   if (session === undefined) return Outcome.NO_SESSION;
   const lo = c.view.getInt32(off + Transport.COUNTER, true);
   const hi = c.view.getInt32(off + Transport.COUNTER + 4, true);
@@ -82,6 +87,13 @@ function nameSlot(device: Device, c: Columns, i: number, now: number): number {
   c.key[i] = session.receive;
   device.receiving.sessions[i] = session;
   return Outcome.PASS;
+}
+
+/** Id of the peer that the datagram seems to be from, −1 = anybody could have sent it. */
+function knownSender(c: Columns, i: number, session: Keypair | undefined): number {
+  if (session === undefined) return -1;
+  const { peer } = session;
+  return sameEndpoint(c.endpoint, i * ENDPOINT_WORDS, peer.endpoint, 0) ? peer.id : -1;
 }
 
 function judgeSlot(device: Device, c: Columns, i: number, session: Keypair, now: number): number {

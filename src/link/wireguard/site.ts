@@ -29,6 +29,8 @@ import { Stat } from './peer.js';
 import { answerNow } from './uapi.js';
 
 const LOOK_MS = 60_000;
+/** Fewer datagrams than these at a time leave no long queue. */
+const LOOK_SLOTS = 32;
 /** While datagrams are refused. */
 const LOOK_SOON_MS = 1000;
 
@@ -55,6 +57,8 @@ export class SiteLink extends TunnelEnd {
   #opened = 0;
   #more: 0 | 1 = 0;
   #openedAt = 0;
+  /** Datagrams of the last `open`. */
+  #received = 0;
 
   constructor(name: string, options: SiteOptions) {
     super(name, { mtu: options.mtu, silent: (peer, attempts) => options.silent(keyText(peer.publicKey), attempts) });
@@ -109,10 +113,22 @@ export class SiteLink extends TunnelEnd {
     this.#narrow(mtu === this.#widest ? 0 : mtu, endpoint, path);
   }
 
+  /** A look at one socket begins: one `open`, and others while `more` (shares.ts). */
+  begin(): void {
+    this.device.shares.begin();
+  }
+
+  /** Too much is waiting, and not all that was there got its share. */
+  get more(): boolean {
+    return this.#received > 0 && this.device.shares.more;
+  }
+
   /** Takes datagrams of one socket and opens them. False: nothing was there, or nothing that goes on. */
   open(fd: number, now: number): boolean {
     const columns = this.#lanes.in;
     const n = this.receiveInto(columns, fd);
+    this.#received = n;
+    if (n >= LOOK_SLOTS || this.device.shares.pressed) this.device.shares.look(native.udpQueued(fd));
     if (n === 0) return false;
     const opened = this.device.open(columns, n, now);
     this.flush();
