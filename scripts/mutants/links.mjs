@@ -129,3 +129,24 @@ mutant(
 );
 mutant(58, 'ipv6: a sender of IPv4 is everybody', 'if (!anybody && from.length === 0) return [];', '');
 mutant(58, 'ipv6: `out` is `allow`', "lan: policy.lan === 'allow'", "lan: policy.lan !== 'deny'");
+
+inFile('src/link/wireguard/shares.ts', 'link/wireguard/shares', 'datapath/fairness');
+mutant(64, 'shares: first come, first served', 'if (this.#taken[bucket]! + price > this.#level) return false;', '');
+mutant(64, 'shares: everybody has the same, whatever he wants', 'if (next <= level) break;', 'break;');
+mutant(
+  64,
+  'shares: a single sender is limited',
+  'if (this.#count < 2) return Number.POSITIVE_INFINITY;',
+  'if (this.#count < 1) return 0;',
+);
+
+inFile('src/link/wireguard/receive.ts', 'link/wireguard/shares');
+mutant(
+  64,
+  "shares: who writes a peer's index is that peer",
+  'sameEndpoint(c.endpoint, i * ENDPOINT_WORDS, peer.endpoint, 0) ? peer.id : -1',
+  'peer.id',
+);
+
+inFile('src/datapath/links.ts', 'datapath/fairness');
+mutant(64, 'shares: a turn is one batch', 'drains === 0 || (drains < DRAINS && link.more)', 'drains === 0');

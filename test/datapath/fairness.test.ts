@@ -95,23 +95,34 @@ function run(t: TestContext, rates: readonly number[], rounds = 200): Shares {
       const from = bytes[15]! - 10;
       if (round >= rounds / 4 && bytes[9] === 17) received[from]!++;
     }
-    if (round >= rounds / 4) senders.forEach((sender, i) => (sent[i]! += sender.sent - before[i]!));
+    if (round < rounds / 4) continue;
+    senders.forEach((sender, i) => {
+      sent[i]! += sender.sent - before[i]!;
+    });
   }
   const dropped = router.links.status()[0]!.outcomes['over-share'] ?? 0;
   return { received, sent, dropped };
 }
 
+/** Part of what it sent that arrived. */
+const part = ({ received, sent }: Shares, peer: number): number => received[peer]! / sent[peer]!;
+
 test('one peer floods: another that wants less than its share gets all of it', (t) => {
   const shares = run(t, [64, 4096]);
-  console.log(JSON.stringify(shares));
+  assert.ok(part(shares, 0) > 0.95, JSON.stringify(shares));
+  assert.ok(part(shares, 1) < 0.2, 'the flood is more than the router can take');
+  assert.ok(shares.dropped > 0, 'and what was not taken of it has a name');
 });
 
-test('two that flood', (t) => {
+test('two flood, one three times as much: each gets half', (t) => {
   const shares = run(t, [2048, 6144]);
-  console.log(JSON.stringify(shares));
+  const [a, b] = shares.received as [number, number];
+  assert.ok(a > 0.8 * b && b > 0.8 * a, JSON.stringify(shares));
 });
 
-test('none floods', (t) => {
-  const shares = run(t, [64, 64]);
-  console.log(JSON.stringify(shares));
+test('nobody floods: nothing is dropped; one alone floods: it has the whole of the router', (t) => {
+  const calm = run(t, [64, 64], 100);
+  assert.deepEqual([part(calm, 0), part(calm, 1), calm.dropped], [1, 1, 0]);
+  const alone = run(t, [4096], 100);
+  assert.deepEqual([alone.dropped, alone.received[0]! > 10_000], [0, true], JSON.stringify(alone));
 });

@@ -13,7 +13,7 @@
  * Who is who is told before anything is authenticated, by the session's index and the endpoint that the peer is known at: a stranger who writes a peer's index into
  * his datagrams does not use up its share. All strangers, handshakes and what has no session are one sender more (bucket 0); a peer that roams belongs to it for one datagram.
  *
- * Limit: reading costs about a tenth of working on it. A flood above some ten times of what the processor can carry overflows the queue all the same.
+ * Limits: who forges the peer's address as well is taken for it. Reading costs about a tenth of working on it. A flood above some ten times of what the processor can carry overflows the queue all the same.
  */
 
 /** Bytes a turn works on: one batch of the socket's. */
