@@ -1,0 +1,102 @@
+/**
+ * What a flood of handshakes costs a peer's transfer: TCP through a link of tungate's, on this machine's processors, while somebody else sends initiations to
+ * the router's port: 20,000 a second, and as fast as they go. Each beside the same flood to a port of the router's kernel where a socket discards them,
+ * in turns: what is left is tungate's own. One JSON line each.
+ *
+ *     node dist/bench/link/wireguard-flood.js [--rounds 3] [--seconds 3] [--kinds wrong-mac,unknown-key,replayed]
+ */
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { becomeNamespaceRoot, iperf, Lab, needTools } from '../../src/lab/index.js';
+import { D, NEAR_OTHER, PORT, type RoutedSites, tungateSites } from './routed-sites.js';
+
+await becomeNamespaceRoot();
+needTools(['wg', 'iperf3', 'ethtool']);
+const { values } = parseArgs({
+  options: {
+    rounds: { type: 'string', default: '3' },
+    seconds: { type: 'string', default: '3' },
+    kinds: { type: 'string', default: 'wrong-mac,unknown-key,replayed' },
+  },
+});
+const FLOODER = join(dirname(fileURLToPath(import.meta.url)), 'flooder.js');
+const DISCARD = 5999;
+/** A socket that is never read: the kernel discards what its queue does not hold. */
+const SINK = `const s = require('node:net'); const d = require('node:dgram').createSocket('udp4'); d.bind(${DISCARD}, () => { console.log('bound'); d.unref(); setInterval(() => {}, 1e9); }); d.on('listening', () => d.setRecvBufferSize(4096)); d.on('message', () => {});`;
+const RATES = [20_000, 0];
+
+interface Figure {
+  readonly gbps: number;
+  readonly perSecond: number;
+}
+
+async function measure(sites: RoutedSites, seconds: number, kind: string, to: number, rate: number): Promise<Figure> {
+  const { near, absent } = sites.keys;
+  const flood =
+    to === 0
+      ? null
+      : sites.flooder.spawn([
+          ...[process.execPath, FLOODER, kind, `${NEAR_OTHER}:${to}`, near.public, absent.secret, String(rate)],
+        ]);
+  await flood?.waitFor(/flooding/);
+  const { gbps } = await iperf(sites.d, sites.a, D, { seconds });
+  if (flood === null) return { gbps, perSecond: 0 };
+  await flood.stop();
+  const { sent, seconds: took } = JSON.parse(flood.stdout.trim().split('\n').at(-1)!) as {
+    sent: number;
+    seconds: number;
+  };
+  return { gbps, perSecond: sent / took };
+}
+
+const median = (list: readonly number[]): number => [...list].sort((x, y) => x - y)[list.length >> 1]!;
+const digits = (value: number): number => Number(value.toPrecision(3));
+
+const lab = new Lab();
+try {
+  const sites = await tungateSites(lab);
+  // Each message is a packet of its own, as from many senders.
+  await sites.flooder.must(['ethtool', '-K', 'eth0', 'tx-udp-segmentation', 'off']);
+  const sink = sites.near.spawn([process.execPath, '-e', SINK.replace("const s = require('node:net'); ", '')]);
+  await sink.waitFor(/bound/);
+  const seconds = Number(values.seconds);
+  await iperf(sites.d, sites.a, D, { seconds: 1 });
+  for (const kind of values.kinds.split(',')) {
+    for (const rate of RATES) {
+      const figures = { quiet: [] as Figure[], discarded: [] as Figure[], link: [] as Figure[] };
+      for (let round = 0; round < Number(values.rounds); round++) {
+        figures.quiet.push(await measure(sites, seconds, kind, 0, rate));
+        figures.discarded.push(await measure(sites, seconds, kind, DISCARD, rate));
+        figures.link.push(await measure(sites, seconds, kind, PORT, rate));
+        console.error(
+          `${kind} ${rate || 'line rate'}: ${Object.entries(figures)
+            .map(
+              ([name, list]) =>
+                `${name} ${list.at(-1)!.gbps.toFixed(2)} Gb/s (${Math.round(list.at(-1)!.perSecond)}/s)`,
+            )
+            .join(', ')}`,
+        );
+      }
+      const rates = Object.fromEntries(
+        Object.entries(figures).map(([name, list]) => [name, median(list.map(({ gbps }) => gbps))]),
+      ) as Record<keyof typeof figures, number>;
+      console.log(
+        JSON.stringify({
+          bench: 'link/wireguard-flood',
+          kind,
+          'asked for, 1/s': rate || 'all',
+          'sent, 1/s': digits(median(figures.link.map(({ perSecond }) => perSecond))),
+          'TCP, Gb/s': digits(rates.link),
+          'beside a socket that discards': digits(rates.discarded),
+          'without a flood': digits(rates.quiet),
+          cost: `${digits((1 - rates.link / rates.discarded) * 100)} %`,
+        }),
+      );
+    }
+  }
+  const links = await sites.daemon!.json<{ rejected: { reason: string; packets: number }[] }[]>('links');
+  console.error(JSON.stringify(links[0]!.rejected.map(({ reason, packets }) => [reason, packets])));
+} finally {
+  await lab.close();
+}
