@@ -5,14 +5,15 @@
  */
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { VNET_BYTES } from '../../src/batch.js';
+import { Batch, Ctl, VNET_BYTES } from '../../src/batch.js';
 import { Counter } from '../../src/contract/counters.js';
 import type { Access6, Ipv6Plan } from '../../src/contract/ipv6.js';
-import { VERDICTS } from '../../src/contract/verdict.js';
+import { VERDICTS, Verdict } from '../../src/contract/verdict.js';
 import { formatAddress6, parseAddress6, parsePrefix6 } from '../../src/control/address-ipv6.js';
 import { wordsOf } from '../../src/host/ipv6.js';
 import type { MemoryPacket } from '../../src/link/index.js';
 import { checksum } from '../../src/wire/checksum.js';
+import fc from '../property.js';
 import { FAR, LINK_MTU, makePair, NEAR, type Pair, type Router, settle } from './sites-rig.js';
 
 const A = '2001:db8:1::a';
@@ -379,4 +380,69 @@ test("a LAN that the kernel does not reach gets nothing, and a link's own datagr
   new DataView(own.buffer).setUint16(0, pair.near.port());
   assert.deepEqual(send(pair, pair.near, { src: 'fd99::1', payload: own }), { near: [], far: [] });
   assert.equal(drops(pair.near)['link-loop'], 1);
+});
+
+test('REQ-64 any bytes that call themselves IPv6: each gets a verdict, and nothing outside of the packet is written', (t) => {
+  const pair = pairFor(t);
+  const { engine } = pair.near.rig;
+  const right = [
+    build6({}),
+    build6({ hop: 1 }),
+    build6({ next: TCP, payload: tcp({ flags: 2, mss: 8960 }) }),
+    build6({ next: TCP, payload: tcp({ size: 3000 }), gso: 1000 }),
+    build6({ extensions: Uint8Array.of(44, 0, 1, 4, 0, 0, 0, 0, UDP, 0, 0, 1, 1, 2, 3, 4) }),
+    build6({ src: D, dst: A }),
+  ];
+  const edit = fc.tuple(fc.nat(120), fc.integer({ min: 0, max: 255 }));
+  const packets = fc.array(
+    fc.record({
+      which: fc.nat(right.length - 1),
+      cut: fc.nat(4000),
+      edits: fc.array(edit, { maxLength: 4 }),
+      vnet: fc.array(fc.tuple(fc.nat(VNET_BYTES - 1), fc.nat(255)), { maxLength: 2 }),
+    }),
+    { minLength: 1, maxLength: 30 },
+  );
+  const batch = new Batch();
+  const tracked = new Uint8Array(batch.data.length);
+  let forwarded = 0;
+  fc.assert(
+    fc.property(packets, fc.integer({ min: 0, max: 1 }), (list, ingress) => {
+      batch.clear();
+      batch.ctl[Ctl.INGRESS] = ingress;
+      for (const { which, cut, edits, vnet } of list) {
+        const { bytes, vnet: head } = right[which]!;
+        const slot = batch.append(Math.max(20, bytes.length - (cut % 7 === 0 ? cut % bytes.length : 0)));
+        const off = batch.off[slot]!;
+        batch.data.set(bytes.subarray(0, batch.len[slot]), off);
+        batch.data.set(head, off - VNET_BYTES);
+        for (const [at, value] of edits) if (at < batch.len[slot]!) batch.data[off + at] = value;
+        for (const [at, value] of vnet) batch.data[off - VNET_BYTES + at] = value;
+        batch.data[off] = 0x60 | (batch.data[off]! & 15);
+        batch.verdict[slot] = Verdict.NOT_IPV4;
+      }
+      const { count } = batch;
+      const used = batch.ctl[Ctl.USED]!;
+      const sizes = batch.len.slice(0, count);
+      tracked.set(batch.data.subarray(0, used));
+      engine.ipv6!.walk(engine, batch);
+      for (let i = 0; i < count; i++) {
+        const off = batch.off[i]!;
+        assert.notEqual(batch.verdict[i], Verdict.NOT_IPV4);
+        assert.ok(batch.len[i]! <= sizes[i]! && batch.len[i]! >= 20);
+        if (batch.verdict[i] === Verdict.FORWARD) forwarded++;
+        // Hop limit, MSS and a checksum; all else of a packet is its sender's.
+        let changed = 0;
+        for (let at = 0; at < sizes[i]!; at++) if (batch.data[off + at] !== tracked[off + at]) changed++;
+        assert.ok(changed <= (batch.verdict[i] === Verdict.FORWARD ? 5 : 0), `${changed} bytes of packet ${i}`);
+        tracked.set(batch.data.subarray(off, off + sizes[i]!), off);
+      }
+      assert.ok(
+        Buffer.compare(batch.data.subarray(0, used), tracked.subarray(0, used)) === 0,
+        'nothing between packets',
+      );
+    }),
+    { numRuns: 1000 },
+  );
+  assert.ok(forwarded > 100, `${forwarded} were forwarded`);
 });
