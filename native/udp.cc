@@ -20,6 +20,7 @@
 #include "segment.h"
 
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/sock_diag.h>
 #include <unistd.h>
 
@@ -253,6 +254,30 @@ static int32_t ReceiveMessages(Udp* udp, const Datagrams& d, int fd) {
   }
   udp->usual_bytes = longest;
   return slot;
+}
+
+// udpFilter(fd, program: Uint8Array) → was it taken?
+static Napi::Value UdpFilter(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  if (!info[1].IsTypedArray() || info[1].As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array) throw Napi::TypeError::New(env, "udpFilter(fd, program: Uint8Array)");
+  auto bytes = info[1].As<Napi::Uint8Array>();
+  int fd = IntArgument(info, 0, "fd");
+  if (bytes.ByteLength() == 0) {
+    int unused = 0;
+    return Napi::Boolean::New(env, setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof unused) == 0);
+  }
+  std::vector<sock_filter> filter(bytes.ByteLength() / sizeof(sock_filter));
+  memcpy(filter.data(), bytes.Data(), filter.size() * sizeof(sock_filter));
+  sock_fprog program = {static_cast<unsigned short>(filter.size()), filter.data()};
+  return Napi::Boolean::New(env, setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) == 0);
+}
+
+// udpDropped(fd)
+static Napi::Value UdpDropped(const Napi::CallbackInfo& info) {
+  uint32_t memory[SK_MEMINFO_VARS] = {};
+  socklen_t bytes = sizeof memory;
+  (void)getsockopt(IntArgument(info, 0, "fd"), SOL_SOCKET, SO_MEMINFO, memory, &bytes);
+  return Napi::Number::New(info.Env(), memory[SK_MEMINFO_DROPS]);
 }
 
 // udpQueued(fd): how full the socket's queue is, in 1024ths.
@@ -528,6 +553,8 @@ void ExportUdp(Napi::Env env, Napi::Object exports, Batches* batches) {
   env.AddCleanupHook([](Udp* gone) { delete gone; }, udp);
   exports.Set("udpOpen", Napi::Function::New<UdpOpen>(env, "udpOpen"));
   exports.Set("udpDontFragment", Napi::Function::New<UdpDontFragment>(env, "udpDontFragment"));
+  exports.Set("udpFilter", Napi::Function::New<UdpFilter>(env, "udpFilter"));
+  exports.Set("udpDropped", Napi::Function::New<UdpDropped>(env, "udpDropped"));
   exports.Set("udpPathMtu", Napi::Function::New<UdpPathMtu>(env, "udpPathMtu"));
   exports.Set("udpMark", Napi::Function::New<UdpMark>(env, "udpMark"));
   exports.Set("datagramsRegister", Napi::Function::New<DatagramsRegister>(env, "datagramsRegister", udp));

@@ -195,6 +195,10 @@ export interface Native {
   datagramsRelease(datagrams: number): void;
   /** What is there now, at most 64 messages of the kernel's, each cut into its datagrams: `off`, `len`, `endpoint`, `ecn`. Returns the slots filled, −errno. */
   udpReceive(fd: number, datagrams: number): number;
+  /** Gives the socket a filter (struct sock_filter, 8 bytes an instruction), or takes it away (empty). False: the kernel refuses. */
+  udpFilter(fd: number, program: Uint8Array): boolean;
+  /** Datagrams that the kernel dropped at the socket, ever, modulo 2^32. */
+  udpDropped(fd: number): number;
   /** How full the socket's queue is, in 1024ths; 0 where the kernel does not say. */
   udpQueued(fd: number): number;
   /** Sends slots 0…n whose outcome is PASS, neighbours in one message. −1 for a family without a socket. Returns how many the kernel took. */

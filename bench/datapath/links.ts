@@ -77,7 +77,13 @@ function besideLink(): void {
 
   links.setPlan(engine.plan, NOW);
   // The other end is no router: a second cycle in this process would make the compiler give up its constants.
-  const far = new SiteLink('far', { lanes: new Lanes(), mtu: LINK_MTU, silent: () => {}, narrow: () => {} });
+  const far = new SiteLink('far', {
+    lanes: new Lanes(),
+    mtu: LINK_MTU,
+    silent: () => {},
+    narrow: () => {},
+    flooded: () => {},
+  });
   far.start(NOW);
   const say = (own: Keys, other: Keys, allowed: string) =>
     `set=1\nprivate_key=${hex(own.secret)}\npublic_key=${hex(other.public)}\nallowed_ip=${allowed}\n`;

@@ -247,7 +247,13 @@ export class Links implements Link, SiteSender {
           : `link ${name}: the path to ${endpoint} carries ${pathMtu} bytes, so the link carries ${inner} until it carries more`;
       this.#tell({ kind: 'notice', text });
     };
-    const link = new SiteLink(name, { lanes: this.#lanes, mtu, silent, narrow });
+    const flooded = (is: boolean) => {
+      const text = is
+        ? `link ${name}: handshakes of strangers come by tens of thousands a second; most are dropped unread, peers with a session go on`
+        : `link ${name}: the flood of handshakes has ended`;
+      this.#tell({ kind: 'notice', text });
+    };
+    const link = new SiteLink(name, { lanes: this.#lanes, mtu, silent, narrow, flooded });
     const slot: Slot = {
       link,
       out: 0,

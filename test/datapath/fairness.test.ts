@@ -16,7 +16,13 @@ const PER_BATCH = 64;
 /** A peer that sends UDP to the LAN host A, `rate` batches a round. */
 class Sender {
   readonly keys: Keys = newKeys();
-  readonly link = new SiteLink('far', { lanes: new Lanes(), mtu: LINK_MTU, silent: () => {}, narrow: () => {} });
+  readonly link = new SiteLink('far', {
+    lanes: new Lanes(),
+    mtu: LINK_MTU,
+    silent: () => {},
+    narrow: () => {},
+    flooded: () => {},
+  });
   readonly #batch = new Batch();
   sent = 0;
 

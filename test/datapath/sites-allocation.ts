@@ -65,7 +65,13 @@ const links = new Links(new ReplayLink(out, { clock: () => NOW, batch: FLOWS }),
 engine.sites = links;
 links.setPlan(plan, NOW);
 const step = cycler(engine, links, new Batch());
-const far = new SiteLink('far', { lanes: new Lanes(), mtu: LINK_MTU, silent: () => {}, narrow: () => {} });
+const far = new SiteLink('far', {
+  lanes: new Lanes(),
+  mtu: LINK_MTU,
+  silent: () => {},
+  narrow: () => {},
+  flooded: () => {},
+});
 far.start(NOW);
 const say = (own: Keys, other: Keys, allowed: readonly string[]) =>
   `set=1\nprivate_key=${hex(own.secret)}\npublic_key=${hex(other.public)}\n${allowed.map((ip) => `allowed_ip=${ip}\n`).join('')}`;

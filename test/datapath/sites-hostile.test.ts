@@ -21,7 +21,13 @@ const inside = (text: string, list: readonly Prefix[]) => list.some((p) => (ip(t
 /** A peer without a router behind it: it sends what it is told. */
 class Peer {
   readonly keys = newKeys();
-  readonly link = new SiteLink('peer', { lanes: new Lanes(), mtu: LINK_MTU, silent: () => {}, narrow: () => {} });
+  readonly link = new SiteLink('peer', {
+    lanes: new Lanes(),
+    mtu: LINK_MTU,
+    silent: () => {},
+    narrow: () => {},
+    flooded: () => {},
+  });
   readonly #batch = new Batch();
 
   constructor(readonly router: Router) {

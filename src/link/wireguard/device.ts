@@ -30,6 +30,7 @@ import { Peer, Stat } from './peer.js';
 import { openBatch, type Receiving, receiving } from './receive.js';
 import { flushStaged, type Sending, sealBatch, sendEmpty, sending } from './send.js';
 import { Shares } from './shares.js';
+import { Sieve } from './sieve.js';
 import { Alarm, Timer } from './timers.js';
 
 export interface DeviceOptions {
@@ -66,6 +67,8 @@ export class Device {
   readonly rates = new SourceRates();
   /** Of what comes in. */
   readonly shares = new Shares();
+  /** Of handshakes. */
+  readonly sieve = new Sieve();
   readonly receiving: Receiving = receiving();
   readonly sending: Sending = sending();
   own: Own | null = null;

@@ -34,6 +34,11 @@ const rows = [
     'over-share',
     "More than the peer's share (or that of all strangers together) while datagrams come faster than they can be worked on.",
   ],
+  [
+    'UNREAD',
+    'unread',
+    "Dropped by the kernel: the socket's queue was full, or strangers' handshakes came by tens of thousands a second and most were filtered.",
+  ],
 ] as const satisfies readonly (readonly [string, string, string])[];
 
 type Key = (typeof rows)[number][0];
@@ -62,6 +67,7 @@ export const Outcome = {
   DOWN: 19,
   BAD_ECN: 20,
   OVER_SHARE: 21,
+  UNREAD: 22,
 } as const satisfies Readonly<Record<Key, number>>;
 
 rows.forEach(([key], id) => {

@@ -72,9 +72,10 @@ function nameSlot(device: Device, c: Columns, i: number, now: number): number {
   if (!device.up) return Outcome.DOWN;
   const off = c.off[i]!;
   const type = messageType(c.view, off, c.len[i]!);
-  if (type === Message.NONE) return Outcome.MALFORMED;
   const { shares } = device;
   if (type !== Message.TRANSPORT) {
+    device.sieve.seen++;
+    if (type === Message.NONE) return Outcome.MALFORMED;
     if (shares.pressed && !shares.take(-1, c.len[i]!)) return Outcome.OVER_SHARE;
     return receiveHandshake(device, c, i, type, now);
   }

@@ -23,12 +23,16 @@ import { batchId } from '../batch-id.js';
 import { stamp } from '../link.js';
 import { innerMtu, keyText } from './device.js';
 import { type Lanes, TunnelCount, TunnelEnd } from './end.js';
-import { Ep, formatEndpoint } from './endpoint.js';
-import { OUTCOMES } from './outcome.js';
+import { ENDPOINT_WORDS, Ep, formatEndpoint } from './endpoint.js';
+import { OUTCOMES, Outcome } from './outcome.js';
 import { Stat } from './peer.js';
+import { sieveProgram, WINDOW } from './sieve.js';
 import { answerNow } from './uapi.js';
 
 const LOOK_MS = 60_000;
+/** How often filters are set anew while a flood lasts. */
+const SIFT_MS = 1000;
+const NOBODY = new Int32Array(0);
 /** Fewer datagrams than these at a time leave no long queue. */
 const LOOK_SLOTS = 32;
 /** While datagrams are refused. */
@@ -40,6 +44,8 @@ export interface SiteOptions {
   readonly mtu: number;
   /** The path to that endpoint carries less than `mtu` says (outer bytes), or again as much (0). */
   readonly narrow: (mtu: number, endpoint: string, pathMtu: number) => void;
+  /** Strangers' handshakes come so fast that most are filtered, or do no longer. */
+  readonly flooded: (is: boolean) => void;
   /** An initiation was not answered in time. */
   readonly silent: (publicKey: string, attempts: number) => void;
 }
@@ -49,6 +55,7 @@ export class SiteLink extends TunnelEnd {
   problem = '';
   readonly #lanes: Lanes;
   readonly #narrow: SiteOptions['narrow'];
+  readonly #flooded: SiteOptions['flooded'];
   /** As configured. */
   #widest: number;
   #refused = false;
@@ -57,6 +64,8 @@ export class SiteLink extends TunnelEnd {
   #opened = 0;
   #more: 0 | 1 = 0;
   #openedAt = 0;
+  #siftAt = 0;
+  readonly #unread = [0, 0];
   /** Datagrams of the last `open`. */
   #received = 0;
 
@@ -64,6 +73,7 @@ export class SiteLink extends TunnelEnd {
     super(name, { mtu: options.mtu, silent: (peer, attempts) => options.silent(keyText(peer.publicKey), attempts) });
     this.#lanes = options.lanes;
     this.#narrow = options.narrow;
+    this.#flooded = options.flooded;
     this.#widest = options.mtu;
     this.port.dontFragment = true;
   }
@@ -78,7 +88,7 @@ export class SiteLink extends TunnelEnd {
   }
 
   override tick(now: number): number {
-    const at = super.tick(now);
+    const at = Math.min(super.tick(now), this.#sift(now));
     const narrow = this.device.mtu < this.#widest;
     if (!this.#refused && !narrow) return at;
     if (now >= this.#lookAt) {
@@ -87,6 +97,43 @@ export class SiteLink extends TunnelEnd {
       this.#look();
     }
     return Math.min(at, this.#lookAt);
+  }
+
+  /** Sets the sockets' filters as the flood wants it. Returns when to look again. */
+  #sift(now: number): number {
+    const { sieve } = this.device;
+    if (!sieve.due(now)) return sieve.depth > 0 ? now + WINDOW : Number.POSITIVE_INFINITY;
+    const was = sieve.depth;
+    // Ports move, and peers roam: what was set is set again.
+    if (!sieve.judge(now) && (was === 0 || now < this.#siftAt))
+      return was > 0 ? now + WINDOW : Number.POSITIVE_INFINITY;
+    this.#siftAt = now + SIFT_MS;
+    const { depth } = sieve;
+    const known = depth === 0 ? NOBODY : this.#endpoints();
+    const { four, six } = this.port;
+    if (four >= 0) native.udpFilter(four, sieveProgram(depth, 4, known));
+    if (six >= 0) native.udpFilter(six, sieveProgram(depth, 6, known));
+    if (depth > 0 !== was > 0) this.#flooded(depth > 0);
+    return depth > 0 ? now + WINDOW : Number.POSITIVE_INFINITY;
+  }
+
+  /** Where the peers are that have a session. */
+  #endpoints(): Int32Array {
+    const peers = this.device.peers.filter((peer) => peer?.hasEndpoint && (peer.current ?? peer.next) !== null);
+    const words = new Int32Array(peers.length * ENDPOINT_WORDS);
+    for (const [at, peer] of peers.entries()) words.set(peer!.endpoint, at * ENDPOINT_WORDS);
+    return words;
+  }
+
+  /** What the kernel has dropped of ours. A new socket begins anew. */
+  #countUnread(): void {
+    const { four, six } = this.port;
+    for (const [at, fd] of [four, six].entries()) {
+      if (fd < 0) continue;
+      const dropped = native.udpDropped(fd);
+      this.device.counts[Outcome.UNREAD]! += dropped < this.#unread[at]! ? dropped : dropped - this.#unread[at]!;
+      this.#unread[at] = dropped;
+    }
   }
 
   protected override failed(): void {
@@ -174,6 +221,7 @@ export class SiteLink extends TunnelEnd {
 
   status(): LinkStatus {
     const { device, port, counts } = this;
+    this.#countUnread();
     const outcomes: Record<string, number> = {};
     OUTCOMES.forEach(({ name }, id) => {
       if (device.counts[id] !== 0) outcomes[name] = device.counts[id]!;
