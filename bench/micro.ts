@@ -14,7 +14,7 @@ import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { inlineWholeCycle } from '../src/datapath/jit.js';
+import { prepareCompiler } from '../src/datapath/jit.js';
 import { BASELINE, type Baseline, runOne, TREE } from './lib/baseline.js';
 import { measure } from './lib/micro.js';
 import { digits, median, spread } from './lib/statistics.js';
@@ -34,7 +34,7 @@ const options = { rounds: Number(values.rounds), milliseconds: Number(values.mil
 function one(name: string): void {
   const micro = micros.find((each) => each.name === name);
   if (!micro) throw new Error(`no micro bench "${name}"; there is: ${micros.map((each) => each.name).join(', ')}`);
-  inlineWholeCycle(); // as in the router's worker
+  prepareCompiler(); // as in the router's worker
   console.log(JSON.stringify(measure(micro, options)));
 }
 

@@ -11,7 +11,7 @@ import { Counter } from '../../src/contract/counters.js';
 import { tableLayout } from '../../src/contract/table-layout.js';
 import { VERDICTS } from '../../src/contract/verdict.js';
 import { cycler } from '../../src/datapath/cycle.js';
-import { inlineWholeCycle } from '../../src/datapath/jit.js';
+import { prepareCompiler } from '../../src/datapath/jit.js';
 import { engineFor, linkFor } from './ground.js';
 
 const ROUNDS = 9;
@@ -59,7 +59,7 @@ function run(flows: number): void {
 // A process for each: V8 compiles the cycle for one engine, as it does in the router's worker.
 const [flows] = process.argv.slice(2);
 if (flows !== undefined) {
-  inlineWholeCycle();
+  prepareCompiler();
   run(Number(flows));
 } else {
   for (const each of [1000, 1_000_000]) {

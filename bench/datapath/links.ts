@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { Batch } from '../../src/batch.js';
 import { MAX_LINKS } from '../../src/contract/links.js';
 import { cycler } from '../../src/datapath/cycle.js';
-import { inlineWholeCycle } from '../../src/datapath/jit.js';
+import { prepareCompiler } from '../../src/datapath/jit.js';
 import { Links } from '../../src/datapath/links.js';
 import { Lanes, SiteLink } from '../../src/link/index.js';
 import { A } from '../../test/datapath/rig.js';
@@ -159,7 +159,7 @@ if (which === undefined) {
     if (status !== 0) process.exit(1);
   }
 } else {
-  inlineWholeCycle();
+  prepareCompiler();
   if (which === 'beside') besideLink();
   else through();
   process.exit(0);

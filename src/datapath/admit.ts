@@ -1,8 +1,8 @@
 /**
  * Stage 4, admit: the slow path, for packets that match found no flow for.
  *
- * Steps: 1 what has no tuple of its own (fragments, ICMP errors, other ICMP) follows what it belongs to. 2 Under the lock,
- * the lookup again: an earlier packet of this batch, or another worker, may have made the flow. 3 `policy/` decides.
+ * Before all, foresee.ts asks `policy/` about all of them. Steps: 1 what has no tuple of its own (fragments, ICMP errors, other ICMP) follows what it belongs to. 2 Under the lock,
+ * the lookup again: an earlier packet of this batch, or another worker, may have made the flow. 3 What `policy/` said.
  * 4 A port is claimed where the decision needs one. 5 The row is written; from here on the packet is like any other.
  *
  * Everything here may be slow (about a microsecond) and may refuse; nothing here evicts a live flow. Closed TCP flows, and
@@ -24,6 +24,7 @@ import { IPPROTO } from '../wire/ipv4.js';
 import { TcpFlag } from '../wire/tcp.js';
 import { claimPort, end, reclaim, reclaimOf } from './claim.js';
 import type { Engine } from './engine.js';
+import { foresee } from './foresee.js';
 import { icmpError } from './icmp.js';
 import { Flag } from './parse.js';
 import { replyError } from './reply.js';
@@ -48,6 +49,7 @@ const TOLD = Uint8Array.from(VERDICTS, (_, id) => (PROHIBITED.includes(id) ? 1 :
 
 /** Gives every pending slot in [from, count) that has no handle either a handle or a verdict. */
 export function admit(engine: Engine, batch: Batch, from: number, now: number): void {
+  foresee(engine, batch, from);
   const count = batch.count;
   for (let i = from; i < count; i++) {
     if (batch.verdict[i] !== Verdict.PENDING || batch.handle[i]! >= 0) continue;
@@ -73,12 +75,14 @@ function admitOne(engine: Engine, batch: Batch, i: number, now: number): number 
 
 /** Step 2 to 5. Lock held. */
 function newFlow(engine: Engine, batch: Batch, i: number, now: number): number {
-  const { table, decision: d, policy } = engine;
+  const { table, policy } = engine;
   const src = batch.src[i]!;
   const dst = batch.dst[i]!;
   const ports = batch.ports[i]!;
   const proto = batch.proto[i]!;
-  const known = table.find(src, dst, ports, proto);
+  const f = engine.newFlow;
+  f.hash0 = table.hashOf(src, dst, ports, proto);
+  const known = table.findHashed(f.hash0, src, dst, ports, proto);
   if (known >= 0) {
     const row = known >>> 1;
     if (table.rows[row * Words.ROW + Row.EXPIRES]! >= now) {
@@ -90,7 +94,8 @@ function newFlow(engine: Engine, batch: Batch, i: number, now: number): number {
   }
 
   const index = proto === IPPROTO.TCP || proto === IPPROTO.UDP || proto === IPPROTO.ICMP ? protoIndex(proto) : -1;
-  policy.decide(d, src, dst, ports >>> 16, ports & 0xffff, index, batch.ctl[Ctl.INGRESS]!);
+  const d = engine.decisions[i]!;
+  engine.decision = d;
   if (d.action === Action.NONE) return d.verdict;
   const tcpFlags = (batch.flags[i]! >>> Flag.TCP_SHIFT) & 0xff;
   if (proto === IPPROTO.TCP && !mayBegin(tcpFlags, d.action)) return Verdict.NO_STATE;
@@ -100,7 +105,7 @@ function newFlow(engine: Engine, batch: Batch, i: number, now: number): number {
       ? Verdict.PUNT
       : Verdict.NO_STATE;
 
-  const f = engine.newFlow;
+  f.wayBackIsFree = false;
   f.proto = proto;
   f.state = 0;
   f.flags = proto === IPPROTO.TCP ? tcpBirth(tcpFlags) : 0;
@@ -219,7 +224,9 @@ function sharedPort(
     if (port < 0) return Verdict.PORTS_EXHAUSTED;
     let mapping = mappings.findOutside(f.proto, address, port);
     if (mapping >= 0 && !mappings.isShared(mapping)) continue;
-    const taken = table.find(remote, address, (remotePort << 16) | port, f.proto);
+    f.ports1 = (remotePort << 16) | port;
+    f.hash1 = table.hashOf(remote, address, f.ports1, f.proto);
+    const taken = table.findHashed(f.hash1, remote, address, f.ports1, f.proto);
     if (taken >= 0) {
       if (table.rows[(taken >>> 1) * Words.ROW + Row.EXPIRES]! >= now) continue;
       end(engine, taken >>> 1, now);
@@ -243,7 +250,7 @@ function sharedPort(
       }
       engine.counters[Counter.MAPPINGS_CREATED]!++;
     }
-    f.ports1 = (remotePort << 16) | port;
+    f.wayBackIsFree = true;
     f.mapping = mapping + 1;
     f.flags |= RowFlag.OUTBOUND;
     return Verdict.PENDING;
@@ -307,7 +314,9 @@ function destinationNat(engine: Engine, index: number, now: number): number {
   let port = f.ports0 >>> 16;
   for (let tries = 0; tries < PORT_TRIES; tries++) {
     f.ports1 = (d.targetPort << 16) | port;
-    const taken = table.find(f.src1, f.dst1, f.ports1, f.proto);
+    f.hash1 = table.hashOf(f.src1, f.dst1, f.ports1, f.proto);
+    const taken = table.findHashed(f.hash1, f.src1, f.dst1, f.ports1, f.proto);
+    f.wayBackIsFree = true;
     if (taken < 0) return Verdict.PENDING;
     if (table.rows[(taken >>> 1) * Words.ROW + Row.EXPIRES]! < now) {
       end(engine, taken >>> 1, now);
@@ -353,15 +362,18 @@ function write(engine: Engine, batch: Batch, i: number, now: number): number {
 /** Side 0's handle of the new row; TAKEN when its way back is a live flow's, −1 when the table is full. */
 function insert(engine: Engine, now: number): number {
   const { table, newFlow: f, plan } = engine;
-  const back = table.find(f.src1, f.dst1, f.ports1, f.proto);
-  if (back >= 0 && table.rows[(back >>> 1) * Words.ROW + Row.EXPIRES]! < now) end(engine, back >>> 1, now);
-  else if (back >= 0) return TAKEN;
+  if (!f.wayBackIsFree) {
+    f.hash1 = table.hashOf(f.src1, f.dst1, f.ports1, f.proto);
+    const back = table.findHashed(f.hash1, f.src1, f.dst1, f.ports1, f.proto);
+    if (back >= 0 && table.rows[(back >>> 1) * Words.ROW + Row.EXPIRES]! < now) end(engine, back >>> 1, now);
+    else if (back >= 0) return TAKEN;
+  }
 
   f.delta = flowDelta(f.proto, f.src0, f.dst0, f.ports0, f.src1, f.dst1, f.ports1);
   f.expires = now + lifetime(f.proto | f.flags, plan.timeouts);
-  const handle = table.insert(f, now);
+  const handle = table.insertHashed(f, now);
   // One row is enough. Where freed rows rest it is the next one's: more would end closed flows for nothing.
-  return handle < 0 && reclaim(engine, now) ? table.insert(f, now) : handle;
+  return handle < 0 && reclaim(engine, now) ? table.insertHashed(f, now) : handle;
 }
 
 /** A mapping that was made for a flow that then could not be: it ends, unless others use it. */

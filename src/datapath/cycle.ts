@@ -5,7 +5,8 @@
  *   parse     parse.ts          lengths, offsets, tuple; or a named drop
  *   ipv6      ipv6.ts           what is IPv6: LAN to site link and back, stateless; the stages below are IPv4's
  *   match     match.ts          conntrack lookup without lock
- *   admit     admit.ts          misses only: policy decides once, a port is claimed, a row is written
+ *   admit     foresee.ts        misses only: policy decides once, for all of them
+ *             admit.ts          a port is claimed, a row is written
  *   rewrite   rewrite.ts        obey the row: state, TTL, MTU, addresses, ports, checksums
  *   emit      emit.ts           by verdict, one native call
  *

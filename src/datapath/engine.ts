@@ -3,7 +3,7 @@
  * and no link.
  */
 import { randomFillSync } from 'node:crypto';
-import type { Batch } from '../batch.js';
+import { BATCH_SLOTS, type Batch } from '../batch.js';
 import { Counter } from '../contract/counters.js';
 import type { Plan } from '../contract/plan.js';
 import { Header } from '../contract/table-layout.js';
@@ -59,8 +59,10 @@ export class Engine {
   readonly mtus = new Int32Array(256);
   /** Copies packets for a capture; null = nobody asked. */
   tap: Tap | null = null;
+  /** What policy says about the packets without a flow, by their slots (foresee.ts), and which of it is being carried out. */
+  readonly decisions = Array.from({ length: BATCH_SLOTS }, () => new Decision());
+  decision = new Decision();
   /** Written once a new flow. */
-  readonly decision = new Decision();
   readonly newFlow = new NewFlow();
   readonly help = new Help();
   /** Any control connection may be there that a helper reads; all that a packet asks where none is switched on. */

@@ -23,7 +23,7 @@ import { cycler } from './cycle.js';
 import { emit } from './emit.js';
 import { Engine } from './engine.js';
 import { importFlows, importMappings } from './import.js';
-import { inlineWholeCycle } from './jit.js';
+import { prepareCompiler } from './jit.js';
 import { Links } from './links.js';
 import { Redecision } from './reload.js';
 import { RingTap, type Tap, Taps } from './tap.js';
@@ -273,7 +273,7 @@ class Worker {
   }
 }
 
-inlineWholeCycle();
+prepareCompiler();
 // Started ahead, while control still reads its config: parked here with everything loaded until it is told what to do.
 // Runs within the first message's event: those that follow stay in the port's queue, where takeMail finds them.
 parentPort!.once('message', (init: WorkerInit) => new Worker(init).run());

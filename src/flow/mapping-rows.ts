@@ -145,6 +145,10 @@ export class MappingRows {
     );
   }
 
+  hashOutside(outside: number, p: number, proto: number): number {
+    return hashTuple(this.#hash, outside, 0, p, proto);
+  }
+
   hashOutsideOf(mapping: number): number {
     const { words } = this;
     const m = mapping * Words.MAPPING;

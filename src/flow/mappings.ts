@@ -57,6 +57,8 @@ export class Mappings extends MappingRows {
   log: TranslationLog | null = null;
   /** Takes every block of ports that gets its first mapping or loses its last, or null. */
   blockLog: TranslationLog | null = null;
+  /** Sum of loads that only warm the cache; read by nobody. */
+  touched = 0;
   readonly #header: Int32Array;
   readonly #hash: Int32Array;
 
@@ -122,7 +124,7 @@ export class Mappings extends MappingRows {
   /** Mapping or shared port (live or held) at outside endpoint P:p, or −1. */
   findOutside(proto: number, outside: number, p: number): number {
     const { words } = this;
-    const hash = hashTuple(this.#hash, outside, 0, p, proto);
+    const hash = this.hashOutside(outside, p, proto);
     let at = this.outside.first(hash);
     const tag = hash << this.outside.shift;
     for (let choice = 0; ; choice++) {
@@ -142,6 +144,16 @@ export class Mappings extends MappingRows {
       if (choice === 1) return -1;
       at = this.outside.second(hash);
     }
+  }
+
+  /** Loads what `findOutside` will want for n hashes of outside endpoints, which are overwritten; only warms the cache. */
+  touchOutside(hashes: Int32Array, n: number): void {
+    const { words, outside } = this;
+    outside.touchFirst(hashes, n);
+    for (let k = 0; k < n; k++) hashes[k] = outside.candidate(hashes[k]!);
+    let touched = 0;
+    for (let k = 0; k < n; k++) if (hashes[k] !== 0) touched ^= words[(hashes[k]! - 1) * Words.MAPPING]!;
+    this.touched = touched;
   }
 
   /**

@@ -16,6 +16,8 @@ export class ProbeTable {
   readonly #hash: Int32Array;
   readonly #counts: Int32Array;
   readonly #liveAt: number;
+  /** Where the last row was found that was asked for: a new flow asks for its host several times. */
+  #last = 0;
 
   /** `width` words a row; `keys` 1 or 2; the rows are counted in counts[liveAt]. */
   constructor(words: Int32Array, width: number, keys: 1 | 2, hash: Int32Array, counts: Int32Array, liveAt: number) {
@@ -40,16 +42,21 @@ export class ProbeTable {
   /** Word index of the row with this key, or −1. Tables with one key word take 0 as `b`. */
   find(a: number, b: number): number {
     const { words } = this;
+    if (!this.#twoKeys && a !== 0 && words[this.#last] === a) return this.#last;
     for (let slot = this.#home(a, b); ; slot = slot + 1 === this.#slots ? 0 : slot + 1) {
       const at = slot * this.#width;
       if (words[at] === 0) return -1;
-      if (words[at] === a && (!this.#twoKeys || words[at + 1] === b)) return at;
+      if (words[at] === a && (!this.#twoKeys || words[at + 1] === b)) {
+        this.#last = at;
+        return at;
+      }
     }
   }
 
   /** Word index of the row with this key, made (rest zero) if need be; −1 when the table is full. */
   findOrInsert(a: number, b: number): number {
     const { words } = this;
+    if (!this.#twoKeys && a !== 0 && words[this.#last] === a) return this.#last;
     for (let slot = this.#home(a, b); ; slot = slot + 1 === this.#slots ? 0 : slot + 1) {
       const at = slot * this.#width;
       if (words[at] === a && (!this.#twoKeys || words[at + 1] === b)) return at;

@@ -83,6 +83,11 @@ export class NewFlow {
   rule = 0;
   out0 = 0;
   out1 = 0;
+  /** Hashes of the two tuples. */
+  hash0 = 0;
+  hash1 = 0;
+  /** The caller has looked: side 1's tuple is no live flow's. */
+  wayBackIsFree = false;
 }
 
 export class FlowTable {
@@ -138,7 +143,11 @@ export class FlowTable {
 
   /** Handle whose side carries this tuple, or −1. No lock; whether the row has expired is the caller's question. */
   find(src: number, dst: number, ports: number, proto: number): number {
-    const hash = hashTuple(this.hash, src, dst, ports, proto);
+    return this.findHashed(this.hashOf(src, dst, ports, proto), src, dst, ports, proto);
+  }
+
+  /** `find`, where the caller needs the tuple's hash for more than this. */
+  findHashed(hash: number, src: number, dst: number, ports: number, proto: number): number {
     const words = this.#indexWords;
     const rows = this.rows;
     const mask = this.#mask;
@@ -248,6 +257,10 @@ export class FlowTable {
     return -1;
   }
 
+  hashOf(src: number, dst: number, ports: number, proto: number): number {
+    return hashTuple(this.hash, src, dst, ports, proto);
+  }
+
   /** Hash of the tuple that a handle's side carries. */
   hashOfHandle(handle: number): number {
     const row = (handle >>> 1) * Words.ROW;
@@ -258,6 +271,13 @@ export class FlowTable {
 
   /** Writes a new row and indexes both sides. Returns side 0's handle, or −1 when the table is full. Lock held. */
   insert(flow: NewFlow, now: number): number {
+    flow.hash0 = this.hashOf(flow.src0, flow.dst0, flow.ports0, flow.proto);
+    flow.hash1 = this.hashOf(flow.src1, flow.dst1, flow.ports1, flow.proto);
+    return this.insertHashed(flow, now);
+  }
+
+  /** `insert` of a flow whose hashes stand in it. */
+  insertHashed(flow: NewFlow, now: number): number {
     const row = this.#takeRow(now);
     if (row < 0) return -1;
     const rows = this.rows;
@@ -277,12 +297,12 @@ export class FlowTable {
     this.bytes[(at + Row.BYTES1) >>> 1] = 0;
     this.tcp.fill(0, row * Words.TCP, (row + 1) * Words.TCP);
     const handle = row * 2;
-    if (!this.index.insert(this.hashOfHandle(handle), handle + 1)) {
+    if (!this.index.insert(flow.hash0, handle + 1)) {
       this.release(row, now);
       return -1;
     }
-    if (!this.index.insert(this.hashOfHandle(handle + 1), handle + 2)) {
-      this.index.remove(this.hashOfHandle(handle), handle + 1);
+    if (!this.index.insert(flow.hash1, handle + 2)) {
+      this.index.remove(flow.hash0, handle + 1);
       this.release(row, now);
       return -1;
     }
