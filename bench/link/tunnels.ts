@@ -21,7 +21,7 @@ import {
 } from '../../src/lab/index.js';
 import { UNPACKED } from '../lib/tools.js';
 
-const ADDRESS = { a: '10.98.0.1', b: '10.98.0.2' } as const;
+export const ADDRESS = { a: '10.98.0.1', b: '10.98.0.2' } as const;
 const PORT = 5555;
 /** Of the clock of /proc/PID/stat. */
 const TICKS = 100;
@@ -55,12 +55,13 @@ export function wireguard(name: string, settings: string, tool: string, implemen
   };
 }
 
-async function answers(host: Namespace, address: string): Promise<void> {
+export async function answers(host: Namespace, address: string): Promise<void> {
   const ping = ['ping', '-n', '-c', '1', '-W', '1', address];
   await until(async () => (await host.run(ping)).code === 0, `${address} answers through the tunnel`);
 }
 
-function cpuOf(processes: readonly Process[]): number {
+/** Seconds of processor time so far. */
+export function cpuOf(processes: readonly Process[]): number {
   let ticks = 0;
   for (const { child } of processes) {
     const fields = readFileSync(`/proc/${child.pid}/stat`, 'latin1')
