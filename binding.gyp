@@ -18,6 +18,7 @@
         'native/crypto.cc',
         'native/udp.cc',
         'native/vxlan.cc',
+        'native/bpf.cc',
       ],
       'include_dirs': ['<!(node -p "require(\'node-addon-api\').include_dir")'],
       'defines': ['NAPI_VERSION=9', 'NAPI_CPP_EXCEPTIONS', 'TUNGATE_VERSION="<(version)"'],

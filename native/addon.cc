@@ -68,6 +68,7 @@ static Napi::Object Init(Napi::Env env, Napi::Object exports) {
   ExportCrypto(env, exports);
   ExportUdp(env, exports, batches);
   ExportVxlan(env, exports);
+  ExportBpf(env, exports);
   return exports;
 }
 

@@ -17,6 +17,7 @@ void ExportNotify(Napi::Env env, Napi::Object exports);
 void ExportCrypto(Napi::Env env, Napi::Object exports);
 void ExportUdp(Napi::Env env, Napi::Object exports, Batches* batches);
 void ExportVxlan(Napi::Env env, Napi::Object exports);
+void ExportBpf(Napi::Env env, Napi::Object exports);
 
 // Throws an Error with `code`, `errno` (negative, as Node has it) and `syscall`. The message reads
 // "EPERM: operation not permitted, ioctl TUNSETIFF 'tun0': HINT".

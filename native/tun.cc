@@ -8,6 +8,7 @@
 // Batches belong to the thread (environment) that registered them: the table is reached by the function's data pointer,
 // so there is no lock, and one worker cannot name another's batch.
 #include "batches.h"
+#include "outer.h"
 
 #include <fcntl.h>
 #include <linux/if.h>
@@ -25,6 +26,10 @@
 #ifndef TUN_F_USO4
 #define TUN_F_USO4 0x20
 #define TUN_F_USO6 0x40
+#endif
+// Since Linux 6.17.
+#ifndef TUN_F_UDP_TUNNEL_GSO
+#define TUN_F_UDP_TUNNEL_GSO 0x80
 #endif
 
 // -- opening --
@@ -69,7 +74,7 @@ static unsigned SetOffloads(int fd) {
   return 0;
 }
 
-static Napi::Value Open(const Napi::CallbackInfo& info, int kind) {
+static Napi::Value Open(const Napi::CallbackInfo& info, int kind, int header) {
   Napi::Env env = info.Env();
   std::string name = StringArgument(info, 0, "name");
   if (name.empty() || name.size() >= IFNAMSIZ) ThrowErrno(env, EINVAL, "tunOpen", name, "a device name has 1 to 15 bytes");
@@ -85,23 +90,31 @@ static Napi::Value Open(const Napi::CallbackInfo& info, int kind) {
     ThrowErrno(env, error, "ioctl TUNSETIFF", name, AttachHint(error));
   }
   // A device that outlived another program may have another header size.
-  int header = kVnetBytes;
   if (ioctl(fd, TUNSETVNETHDRSZ, &header) < 0) {
     int error = errno;
     close(fd);
     ThrowErrno(env, error, "ioctl TUNSETVNETHDRSZ", name);
   }
+  unsigned offloads = header == kVnetBytes ? SetOffloads(fd) : TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN | TUN_F_UDP_TUNNEL_GSO;
+  if (header != kVnetBytes && ioctl(fd, TUNSETOFFLOAD, static_cast<unsigned long>(offloads)) < 0) {
+    int error = errno;
+    close(fd);
+    ThrowErrno(env, error, "ioctl TUNSETOFFLOAD", name, "the kernel segments no packets of UDP tunnels for a TAP; Linux 6.17 does");
+  }
   Napi::Object result = Napi::Object::New(env);
   result.Set("fd", Napi::Number::New(env, fd));
   result.Set("name", Napi::String::New(env, request.ifr_name));
-  result.Set("offloads", Napi::Number::New(env, SetOffloads(fd)));
+  result.Set("offloads", Napi::Number::New(env, offloads));
   return result;
 }
 
-static Napi::Value TunOpen(const Napi::CallbackInfo& info) { return Open(info, IFF_TUN | IFF_MULTI_QUEUE); }
+static Napi::Value TunOpen(const Napi::CallbackInfo& info) { return Open(info, IFF_TUN | IFF_MULTI_QUEUE, kVnetBytes); }
 
 // Ethernet frames instead of IP packets, one queue; gone when nobody holds it.
-static Napi::Value TapOpen(const Napi::CallbackInfo& info) { return Open(info, IFF_TAP); }
+static Napi::Value TapOpen(const Napi::CallbackInfo& info) { return Open(info, IFF_TAP, kVnetBytes); }
+
+// A TAP to write packets of UDP tunnels to (outer.h).
+static Napi::Value TapOpenOuter(const Napi::CallbackInfo& info) { return Open(info, IFF_TAP, kOuterVnet); }
 
 // A queue that another program has opened. { name, offloads, vnet: does it speak vnet headers }
 static Napi::Value TunAdopt(const Napi::CallbackInfo& info) {
@@ -224,6 +237,7 @@ static napi_value TunTransmit(napi_env env, napi_callback_info info) {
 void ExportTun(Napi::Env env, Napi::Object exports, Batches* batches) {
   exports.Set("tunOpen", Napi::Function::New<TunOpen>(env, "tunOpen"));
   exports.Set("tapOpen", Napi::Function::New<TapOpen>(env, "tapOpen"));
+  exports.Set("tapOpenOuter", Napi::Function::New<TapOpenOuter>(env, "tapOpenOuter"));
   exports.Set("tunAdopt", Napi::Function::New<TunAdopt>(env, "tunAdopt"));
   exports.Set("tunPersist", Napi::Function::New<TunPersist>(env, "tunPersist"));
   exports.Set("batchRegister", Napi::Function::New<BatchRegister>(env, "batchRegister", batches));

@@ -17,6 +17,7 @@
 #include "addon.h"
 #include "datagrams.h"
 #include "frames.h"
+#include "outer.h"
 
 #include <linux/filter.h>
 #include <unistd.h>
@@ -51,8 +52,10 @@ struct Frames {
   uint8_t* data = nullptr;  // null: free entry
   int32_t data_bytes = 0;
   int32_t *off = nullptr, *len = nullptr, *segment = nullptr, *source = nullptr, *endpoint = nullptr;
-  int32_t *out_frame = nullptr, *out_remote = nullptr, *answer = nullptr, *remotes = nullptr, *sockets = nullptr;
-  uint8_t *arrival = nullptr, *outcome = nullptr, *header = nullptr;
+  int32_t *out_frame = nullptr, *out_remote = nullptr, *answer = nullptr, *remotes = nullptr;
+  // Of each port: the descriptor, what its SO_NO_CHECK is (−1 = not known), the port's number; then the TAP for outer packets, −1 = none. Shared by all columns of a link.
+  int32_t* sockets = nullptr;
+  uint8_t *arrival = nullptr, *outcome = nullptr, *header = nullptr, *outer = nullptr;
   int16_t* tos = nullptr;
   int32_t slots = 0, copies = 0, known_remotes = 0, ports = 0;
   Napi::Reference<Napi::Array> keep;
@@ -168,11 +171,12 @@ static Napi::Value VxlanOpen(const Napi::CallbackInfo& info) {
 
 static Napi::Value VxlanRegister(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
-  constexpr size_t kViews = 14;
+  constexpr size_t kViews = 16;
   constexpr napi_typedarray_type kTypes[kViews] = {
       napi_uint8_array, napi_int32_array, napi_int32_array, napi_int32_array, napi_int32_array, napi_int32_array, napi_uint8_array,
-      napi_uint8_array, napi_int16_array, napi_int32_array, napi_int32_array, napi_int32_array, napi_int32_array, napi_uint8_array};
-  Napi::Array views = Napi::Array::New(env, kViews + 1);
+      napi_uint8_array, napi_int16_array, napi_int32_array, napi_int32_array, napi_int32_array, napi_int32_array, napi_uint8_array,
+      napi_int32_array, napi_uint8_array};
+  Napi::Array views = Napi::Array::New(env, kViews);
   size_t slots = INT32_MAX / kEndpointWords;
   size_t lengths[kViews];
   for (size_t i = 0; i < kViews; i++) {
@@ -185,13 +189,10 @@ static Napi::Value VxlanRegister(const Napi::CallbackInfo& info) {
   }
   slots = std::min(slots, lengths[11]);
   auto data = info[0].As<Napi::Uint8Array>();
-  if (data.ByteLength() > INT32_MAX || data.ByteLength() == 0 || lengths[13] < kVxlanHeader) {
-    throw Napi::RangeError::New(env, "data must have 1 byte to 2 GiB, the header 8 bytes");
+  if (data.ByteLength() > INT32_MAX || data.ByteLength() == 0 || lengths[13] < kVxlanHeader ||
+      lengths[14] % 3 != 1 || lengths[15] < kOuterHeaders) {
+    throw Napi::RangeError::New(env, "data must have 1 byte to 2 GiB, the header 8 bytes, sockets three words a port and one, the outer headers 42 bytes");
   }
-  if (!info[14].IsTypedArray() || info[14].As<Napi::TypedArray>().TypedArrayType() != napi_int32_array) {
-    throw Napi::TypeError::New(env, "vxlanRegister: sockets must be an Int32Array");
-  }
-  views.Set(static_cast<uint32_t>(kViews), info[14]);
   auto ints = [&](size_t i) { return info[i].As<Napi::Int32Array>().Data(); };
   auto bytes = [&](size_t i) { return info[i].As<Napi::Uint8Array>().Data(); };
   Frames f;
@@ -214,8 +215,8 @@ static Napi::Value VxlanRegister(const Napi::CallbackInfo& info) {
   f.slots = static_cast<int32_t>(slots);
   f.copies = static_cast<int32_t>(std::min(lengths[9], lengths[10]));
   f.known_remotes = static_cast<int32_t>(lengths[12] / kEndpointWords);
-  // Behind the descriptors: what SO_NO_CHECK of each is, −1 = not known. Columns that share the sockets share it.
-  f.ports = static_cast<int32_t>(info[14].As<Napi::TypedArray>().ElementLength() / 2);
+  f.outer = bytes(15);
+  f.ports = static_cast<int32_t>(lengths[14] / 3);
   f.keep = Napi::Persistent(views);
   auto* vxlan = static_cast<Vxlan*>(info.Data());
   size_t id = 0;
@@ -263,6 +264,14 @@ static napi_value TapRead(napi_env env, napi_callback_info info) {
   if (!Ints(env, info, args, 2, &vxlan)) return Number(env, -EINVAL);
   Frames* f = vxlan->find(args[1]);
   return Number(env, f == nullptr ? -EINVAL : ReadFrames(args[0], *f));
+}
+
+static bool WriteAll(int fd, const iovec* pieces, int32_t count) {
+  ssize_t bytes;
+  do {
+    bytes = writev(fd, pieces, count);
+  } while (bytes < 0 && errno == EINTR);
+  return bytes >= 0;
 }
 
 // The datagrams of one message, one by one: the kernel did not want them together.
@@ -330,7 +339,22 @@ static void Room(Vxlan* vxlan, Frames* f, int32_t port, int32_t mode, int32_t he
   vxlan->fd = f->sockets[port];
 }
 
+// A super-frame as one outer packet. False: it has to be cut up here.
+static bool SendWhole(Vxlan* vxlan, Frames* f, int32_t frame, int32_t remote, int32_t port) {
+  const int32_t* endpoint = f->remotes + remote * kEndpointWords;
+  int fd = f->sockets[3 * f->ports];
+  if (fd < 0 || endpoint[kFamily] != 4) return false;
+  uint8_t head[kOuterBytes];
+  uint8_t* data = f->data + f->off[frame];
+  const OuterWay way = {static_cast<uint32_t>(endpoint[kAddress]), f->sockets[2 * f->ports + port], endpoint[kPort], std::max<int32_t>(f->tos[frame], 0)};
+  if (!WriteOuter(f->outer, f->header, way, data, f->len[frame], head)) return false;
+  Flush(vxlan, f);  // of the same flow, perhaps
+  const iovec pieces[2] = {{head, sizeof head}, {data, static_cast<size_t>(f->len[frame])}};
+  return WriteAll(fd, pieces, 2);
+}
+
 static void SendSuper(Vxlan* vxlan, Frames* f, int32_t frame, int32_t remote, int32_t port) {
+  if (SendWhole(vxlan, f, frame, remote, port)) return;
   FrameCutter& cutter = vxlan->cutter;
   if (!cutter.Load(f->data + f->off[frame], f->len[frame])) {
     vxlan->lost++;
@@ -470,14 +494,6 @@ static napi_value VxlanReceive(napi_env env, napi_callback_info info) {
   if (!Ints(env, info, args, 2, &vxlan)) return Number(env, -EINVAL);
   Frames* f = vxlan->find(args[1]);
   return Number(env, f == nullptr ? -EINVAL : ReceiveMessages(vxlan, *f, args[0]));
-}
-
-static bool WriteAll(int fd, const iovec* pieces, int32_t count) {
-  ssize_t bytes;
-  do {
-    bytes = writev(fd, pieces, count);
-  } while (bytes < 0 && errno == EINTR);
-  return bytes >= 0;
 }
 
 // An untagged IP packet that says itself how long it is may be joined; padding behind it goes.

@@ -33,6 +33,11 @@ export interface Native {
   tunOpen(name: string): TunInfo;
   /** The same for a TAP of one queue (Ethernet frames); it is gone when its descriptor is closed. */
   tapOpen(name: string): TunInfo;
+  /**
+   * A TAP for packets of UDP tunnels around TCP super-frames, with vnet headers of 24 bytes (outer.h). `%d` in the name is a free number. Throws EINVAL where
+   * the kernel cannot (before Linux 6.17).
+   */
+  tapOpenOuter(name: string): TunInfo;
   /** A queue that another program has opened (IFF_TUN, IFF_NO_PI): makes it non-blocking and sets offloads. `vnet`: it speaks vnet headers. */
   tunAdopt(fd: number): { readonly name: string; readonly offloads: number; readonly vnet: boolean };
   /** TUNSETPERSIST: the device outlives its descriptors. */
@@ -215,6 +220,10 @@ export interface Native {
   /** As tunJoin, into a batch: appends what fits and returns how many packets that were. Call with `more` 0, then 1 until it returns 0. */
   batchJoin(datagrams: number, n: number, batch: number, more: 0 | 1): number;
 
+  // -- bpf.cc --
+  /** Loads a program for cls_bpf (instructions of 8 bytes). Returns its descriptor. Throws EPERM, or EINVAL and EACCES with what the verifier said. */
+  bpfLoad(program: Uint8Array, license: string): number;
+
   // -- vxlan.cc: the edges of a VXLAN endpoint. The five batch calls never throw and allocate nothing; −EINVAL = not registered. --
   /**
    * A UDP socket bound to the endpoint's address and port (0 = any), and to `device` ('' = none): DF on all that is sent, whatever path MTU somebody claims. `receives`: with UDP_GRO, TOS and
@@ -226,7 +235,11 @@ export interface Native {
     receives: boolean,
     device: string,
   ): { readonly fd: number; readonly port: number };
-  /** Makes columns of link/vxlan/columns.ts known (keeps references), with the remotes' endpoints, the VXLAN header and the sockets to send by (descriptors, then as many words of the addon's, −1 at first); ids belong to the thread. */
+  /**
+   * Makes columns of link/vxlan/columns.ts known (keeps references), with the remotes' endpoints, the VXLAN header and the ports to send by, and the way of super-frames that leave
+   * whole (outer.h). `sockets`: a descriptor for each port, as many words of the addon's (−1 at first), the ports' numbers, and the descriptor of the TAP for outer
+   * packets (−1 = none). `outer`: the Ethernet, IPv4 and UDP headers of those. Ids belong to the thread.
+   */
   vxlanRegister(
     data: Uint8Array,
     off: Int32Array,
@@ -243,6 +256,7 @@ export interface Native {
     remotes: Int32Array,
     header: Uint8Array,
     sockets: Int32Array,
+    outer: Uint8Array,
   ): number;
   vxlanRelease(frames: number): void;
   /** Reads frames from a TAP: `off`, `len`, `segment`; checksums of single frames are completed. Returns the slots filled, −errno. */

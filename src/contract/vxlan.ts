@@ -66,7 +66,11 @@ export interface VxlanInit {
 
 export type ToVxlan =
   /** All links that are wanted, each with its open TAP; what is unchanged runs on. Answered by `done`. */
-  | { readonly kind: 'want'; readonly id: number; readonly links: readonly { order: VxlanOrder; tapFd: number }[] }
+  | {
+      readonly kind: 'want';
+      readonly id: number;
+      readonly links: readonly { readonly order: VxlanOrder; readonly tapFd: number; readonly outerFd: number }[];
+    }
   | { readonly kind: 'status'; readonly id: number }
   | { readonly kind: 'fdb'; readonly id: number; readonly link: string }
   | { readonly kind: 'stop' };

@@ -7,7 +7,7 @@
  */
 import { Worker } from 'node:worker_threads';
 import type { FromVxlan, ToVxlan, VxlanFdbRow, VxlanInit, VxlanOrder, VxlanStatus } from '../contract/vxlan.js';
-import { findLink, Netlink, setLink } from '../host/index.js';
+import { findLink, Netlink, type OuterTap, openOuterTap, setLink } from '../host/index.js';
 import { mtuProblem, tapMtu } from '../link/vxlan/mtu.js';
 import { ENDPOINT_WORDS, Ep, parseAddress } from '../link/wireguard/endpoint.js';
 import { native } from '../native.js';
@@ -53,6 +53,8 @@ export class VxlanLinks {
   readonly #log: Log;
   readonly #netlink = new Netlink();
   readonly #taps = new Map<string, Tap>();
+  /** undefined: not tried yet; null: this kernel cannot. */
+  #outer: OuterTap | null | undefined;
   readonly #asked = new Map<number, (answer: Answer | null) => void>();
   #wanted: readonly VxlanWanted[] = [];
   #problems: readonly (readonly [string, string])[] = [];
@@ -92,12 +94,12 @@ export class VxlanLinks {
     if (wanted.length === 0 && this.#worker === null) return;
     const gone = [...this.#taps.keys()].filter((name) => !wanted.some(({ tap }) => tap === name));
     const problems: (readonly [string, string])[] = [];
-    const links: { order: VxlanOrder; tapFd: number }[] = [];
+    const links: { order: VxlanOrder; tapFd: number; outerFd: number }[] = [];
     const running: VxlanWanted[] = [];
     for (const each of wanted) {
       try {
         const order = { ...each.order, mtu: mtuOf(each) };
-        links.push({ order, tapFd: this.#tap(each.tap, each.bridge, order.mtu) });
+        links.push({ order, tapFd: this.#tap(each.tap, each.bridge, order.mtu), outerFd: this.#outerFd(each) });
         running.push({ ...each, order });
       } catch (error) {
         problems.push([each.order.name, (error as Error).message]);
@@ -134,6 +136,7 @@ export class VxlanLinks {
     this.#wanted = [];
     await this.#end();
     for (const name of [...this.#taps.keys()]) this.#drop(name);
+    if (this.#outer) native.closeFd(this.#outer.fd);
     this.#netlink.close();
   }
 
@@ -160,6 +163,20 @@ export class VxlanLinks {
     setLink(this.#netlink, tap.index, { mtu, txqueuelen: TX_QUEUE, up: true, ...join });
     tap.bridged = master !== 0;
     return tap.fd;
+  }
+
+  /** −1: frames of this link are cut up before they leave. */
+  #outerFd({ family, order }: VxlanWanted): number {
+    if (family !== 4 || order.device !== '') return -1;
+    if (this.#outer === undefined) {
+      try {
+        this.#outer = openOuterTap(this.#netlink);
+      } catch (error) {
+        this.#outer = null;
+        this.#log('info', `TCP over VXLAN is cut up here and not by the kernel: ${(error as Error).message}`);
+      }
+    }
+    return this.#outer?.fd ?? -1;
   }
 
   #bridge(name: string): number {

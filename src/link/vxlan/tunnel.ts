@@ -13,6 +13,8 @@
 import { getSystemErrorName } from 'node:util';
 import type { VxlanFdbRow, VxlanOrder, VxlanRemoteStatus, VxlanStatus } from '../../contract/vxlan.js';
 import { native } from '../../native.js';
+import { Fragment, Ipv4, writeIpv4 } from '../../wire/ipv4.js';
+import { Udp } from '../../wire/udp.js';
 import { LinkLost } from '../link.js';
 import { ENDPOINT_WORDS, Ep, formatAddress, parseAddress } from '../wireguard/endpoint.js';
 import { Columns } from './columns.js';
@@ -25,6 +27,10 @@ import { RemoteStat, STAT_WORDS } from './remotes.js';
 import { Vtep } from './vtep.js';
 
 const EBADFD = 77;
+const UDP = 17;
+/** From one made-up station to another: the program behind the TAP writes those of the way. */
+const OUTER_ETHERNET = Uint8Array.of(2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0);
+const OUTER_BYTES = OUTER_ETHERNET.length + Ipv4.BYTES + Udp.BYTES;
 /** Source ports of a link: enough for the paths that a network spreads flows over. */
 const PORTS = 64;
 const FIRST_PORT = 50_000;
@@ -51,7 +57,9 @@ export class VxlanTunnel {
   sendFailed = 0;
   tapFailed = 0;
   #nextTick = 0;
-  readonly #sockets = new Int32Array(2 * PORTS).fill(-1);
+  /** Descriptors, words of the addon's, port numbers; the TAP for outer packets. */
+  readonly #sockets = new Int32Array(3 * PORTS + 1).fill(-1);
+  readonly #outer = new Uint8Array(OUTER_BYTES);
   readonly #ids: { readonly out: number; readonly in: number; readonly own: number };
   readonly #lanes: Lanes;
   readonly #emit = (message: Uint8Array, remote: number): void => this.#send(message, remote);
@@ -62,6 +70,8 @@ export class VxlanTunnel {
     readonly tapFd: number,
     lanes: Lanes,
     loops: LoopWatch,
+    /** TAP by which super-frames leave whole (host/outer-tap.ts); −1 = none: they are cut up. */
+    readonly outerFd = -1,
   ) {
     const own = endpointOf(order.local, order.port);
     const opened: number[] = [];
@@ -81,6 +91,7 @@ export class VxlanTunnel {
       this.fd = native.vxlanOpen(own, order.ttl, true, order.device).fd;
       opened.push(this.fd);
       this.#openSources(own, opened);
+      this.#fillOuter(own);
     } catch (error) {
       for (const fd of opened) native.closeFd(fd);
       this.vtep.close();
@@ -193,17 +204,32 @@ export class VxlanTunnel {
   /** Free ports of the range that RFC 7348 §5 names, behind the usual pool of the NAT, from a place of our own on. */
   #openSources(own: Int32Array, opened: number[]): void {
     const from = own.slice();
+    const ports: number[] = [];
     let port = FIRST_PORT + PORTS * (this.order.vni % Math.floor(PORTS_IN_ALL / PORTS));
     for (let tries = 0; opened.length <= PORTS; tries++) {
       from[Ep.PORT] = port;
       port = port + 1 < FIRST_PORT + PORTS_IN_ALL ? port + 1 : FIRST_PORT;
       try {
-        opened.push(native.vxlanOpen(from, this.order.ttl, false, this.order.device).fd);
+        const { fd, port } = native.vxlanOpen(from, this.order.ttl, false, this.order.device);
+        opened.push(fd);
+        ports.push(port);
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE' || tries === PORTS_IN_ALL) throw error;
       }
     }
     this.#sockets.set(opened.slice(1));
+    this.#sockets.set(ports, 2 * PORTS);
+  }
+
+  /** What stands in front of every super-frame that leaves whole: Ethernet for the look of it, IPv4 and UDP but for what the addon fills in. */
+  #fillOuter(own: Int32Array): void {
+    if (this.outerFd < 0 || own[Ep.FAMILY] !== 4 || this.order.device !== '') return;
+    this.#sockets[3 * PORTS] = this.outerFd;
+    this.#outer.set(OUTER_ETHERNET);
+    const { ttl } = this.order;
+    const length = Ipv4.BYTES + Udp.BYTES;
+    const head = { src: own[Ep.ADDRESS]!, dst: 0, proto: UDP, length, ttl, fragment: Fragment.DF };
+    writeIpv4(this.#outer, new DataView(this.#outer.buffer), OUTER_ETHERNET.length, head);
   }
 
   #register(c: Columns): number {
@@ -225,6 +251,7 @@ export class VxlanTunnel {
       remotes.endpoints,
       header,
       this.#sockets,
+      this.#outer,
     );
   }
 

@@ -113,14 +113,15 @@ class VxlanWorker {
     // What goes goes first: another may want its port.
     this.#seats.forEach((seat, place) => {
       if (seat === null) return;
-      const { order, tapFd } = seat.tunnel;
+      const { order, tapFd, outerFd } = seat.tunnel;
       const wanted = links.find((item) => item.order.name === order.name);
-      if (wanted?.tapFd !== tapFd || !isDeepStrictEqual(wanted.order, order)) this.#leave(place);
+      if (wanted?.tapFd !== tapFd || wanted.outerFd !== outerFd || !isDeepStrictEqual(wanted.order, order))
+        this.#leave(place);
     });
-    for (const { order, tapFd } of links) {
+    for (const { order, tapFd, outerFd } of links) {
       if (runs(order.name)) continue;
       try {
-        this.#enter(new VxlanTunnel(order, tapFd, this.#lanes, this.#loops));
+        this.#enter(new VxlanTunnel(order, tapFd, this.#lanes, this.#loops, outerFd));
       } catch (error) {
         this.#problems.set(order.name, (error as Error).message);
       }
