@@ -166,6 +166,33 @@ print('got', got.decode(), flush=True)`;
     await stream(one, router, '10.0.0.1', 1000);
   });
 
+  test('REQ-50 TCP super-frames leave whole and are cut up by the kernel: DF, no UDP checksum, a source port of the flow, every byte right', async () => {
+    const { router, one } = stage;
+    const watch = async (at: Host, device: string, count: number, bytes: number) => {
+      const filter = `udp dst port 4789 and src host ${P} and greater ${bytes}`;
+      const capture = at.ns.spawn(['tcpdump', '-lnvvi', device, '-c', String(count), filter]);
+      await capture.waitFor(/listening/);
+      return capture;
+    };
+    const whole = await watch(router, 'tgouter0', 3, 3000);
+    // The bridge of the uplink takes no super-frames of a tunnel: the kernel cuts them up in front of it.
+    const cut = await watch(one, 'eth0', 50, 1400);
+    await stream(router, one, '10.0.0.2', 20);
+    await whole.waitFor(/3 packets captured/);
+    await cut.waitFor(/50 packets captured/);
+    const outer =
+      /flags \[DF\], proto UDP \(17\), length (\d+)\)\s+203\.0\.113\.10\.(\d+) > \S+\.4789: \[no cksum\] VXLAN/g;
+    const seen = [whole, cut].map(({ stdout }) =>
+      [...stdout.matchAll(outer)].map(([, length, port]) => ({ length: Number(length), port: Number(port) })),
+    );
+    assert.deepEqual([seen[0]!.length, seen[1]!.length], [3, 50], `${whole.tail()}\n${cut.tail()}`);
+    assert.ok(seen[1]!.every(({ length }) => length <= 1500));
+    const ports = new Set(seen.flat().map(({ port }) => port));
+    assert.equal(ports.size, 1, `${[...ports]}`);
+    assert.ok([...ports][0]! >= 49_152);
+    assert.doesNotMatch(cut.stdout, /incorrect/);
+  });
+
   test('complete checksums and single packets, as from a real network card', async () => {
     const { router, two } = stage;
     await two.ns.must(['ethtool', '-K', 'eth0', 'tx', 'off', 'gso', 'off']);
