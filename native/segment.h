@@ -6,7 +6,8 @@
 //
 // Join: neighbours of one TCP flow become one packet, as the kernel's own GRO does it: consecutive sequence numbers, headers and options otherwise equal,
 // full-sized but for the last, a right checksum each, because afterwards nobody looks at it any more. No byte is copied: the result is a
-// list of pieces for writev(2), whose first carries the headers. Order within a flow is kept; between flows it has none.
+// list of pieces for writev(2), whose first carries the headers. Order within a flow is kept; between flows it has none. UDP datagrams of one length are joined
+// too, where the kernel takes that (Linux 6.2), and become what they were again: a tunnel inside of a link (VXLAN, QUIC) costs a write for many.
 #pragma once
 
 #include <sys/uio.h>
@@ -276,6 +277,9 @@ class Joiner {
   // Flows that may grow at once; more of them are written one by one.
   static constexpr int32_t kOpen = 8;
 
+  // Whether the kernel takes UDP datagrams that are joined; known when the first TUN was opened.
+  bool joins_udp = false;
+
   // `front`: bytes of a link header that stand in front of each IP header and are part of what is written: 0, or 14 for Ethernet.
   void Begin(int32_t front = 0) {
     groups_ = open_ = count_ = written_ = 0;
@@ -309,7 +313,7 @@ class Joiner {
     packet.ip = ip;
     packet.len = len;
     packet.next = -1;
-    Look(&packet);
+    Look(&packet, joins_udp);
     if (packet.payload > 0 && merge) {
       for (int32_t i = open_ - 1; i >= 0; i--) {
         Group& group = all_[growing_[i]];
@@ -318,7 +322,7 @@ class Joiner {
         Close(i);  // what comes later must not overtake
         break;
       }
-    } else if (packet.tcp) {
+    } else if (packet.proto != 0) {
       for (int32_t i = open_ - 1; i >= 0; i--) {
         if (SameFlow(packets_[all_[growing_[i]].first], packet)) Close(i);
       }
@@ -330,8 +334,9 @@ class Joiner {
     group.own = false;
     group.bytes = len;
     group.size = packet.payload;
-    group.sequence = packet.tcp ? Be32(ip + packet.l4 + 4) + static_cast<uint32_t>(packet.payload) : 0;
-    group.flags = packet.tcp ? ip[packet.l4 + 13] : 0;
+    bool tcp = packet.proto == kTcp;
+    group.sequence = tcp ? Be32(ip + packet.l4 + 4) + static_cast<uint32_t>(packet.payload) : 0;
+    group.flags = tcp ? ip[packet.l4 + 13] : 0;
     if (!merge || !packet.plain || packet.payload == 0 || (group.flags & kPsh)) return;
     if (open_ == kOpen) Close(0);
     growing_[open_++] = at;
@@ -376,11 +381,13 @@ class Joiner {
  private:
   // As many as fit into 64 KiB with some sense, and what writev takes.
   static constexpr int32_t kPieces = 128;
+  // UDP_MAX_SEGMENTS of older kernels.
+  static constexpr int32_t kDatagrams = 64;
 
   struct Packet {
     uint8_t* ip;
     int32_t len, l4, payload, next;
-    bool tcp;    // a TCP packet, not a fragment, whose ports can be read
+    uint8_t proto;  // kTcp or kUdp: not a fragment, and its ports can be read; 0: something else
     bool plain;  // may be joined, as far as its own header is concerned
   };
   struct Group {
@@ -401,23 +408,40 @@ class Joiner {
     open_--;
   }
 
-  static void Look(Packet* packet) {
+  static void Look(Packet* packet, bool udp) {
     const uint8_t* ip = packet->ip;
     bool six = IsSix(ip);
+    if (ip[six ? 6 : 9] == kUdp) {
+      if (udp) LookUdp(packet, six);
+      return;
+    }
     // Options and extension headers are rare: such packets go one by one.
     if (six ? packet->len < 60 || ip[6] != kTcp : packet->len < 40 || ip[0] != 0x45 || ip[9] != kTcp || (Be16(ip + 6) & 0x3fff) != 0) return;
     packet->l4 = six ? 40 : 20;
     const uint8_t* tcp = ip + packet->l4;
     int32_t header = (tcp[12] >> 4) * 4;
     if (header < 20 || header > packet->len - packet->l4) return;
-    packet->tcp = true;
+    packet->proto = kTcp;
     packet->payload = packet->len - packet->l4 - header;
     // What is joined gets a new sum of its IP header: a wrong one must not become right.
     packet->plain = (tcp[13] & ~kPsh) == kAck && (six || InternetSum(ip, 20, 0) == 0xffff);
   }
 
+  // With DF alone: the kernel gives the parts identifications in a row, which without it say which fragments belong together. And with a checksum alone:
+  // the parts will have one.
+  static void LookUdp(Packet* packet, bool six) {
+    const uint8_t* ip = packet->ip;
+    if (six ? packet->len < 48 : packet->len < 28 || ip[0] != 0x45 || (Be16(ip + 6) & 0x3fff) != 0) return;
+    packet->l4 = six ? 40 : 20;
+    const uint8_t* udp = ip + packet->l4;
+    packet->proto = kUdp;
+    if (static_cast<int32_t>(Be16(udp + 4)) != packet->len - packet->l4) return;
+    packet->payload = packet->len - packet->l4 - 8;
+    packet->plain = Be16(udp + 6) != 0 && (six || ((ip[6] & 0x40) != 0 && InternetSum(ip, 20, 0) == 0xffff));
+  }
+
   static bool SameFlow(const Packet& a, const Packet& b) {
-    if (a.l4 != b.l4 || !a.tcp || !b.tcp) return false;
+    if (a.l4 != b.l4 || a.proto != b.proto || a.proto == 0) return false;
     bool six = a.l4 == 40;
     return memcmp(a.ip + a.l4, b.ip + b.l4, 4) == 0 && memcmp(a.ip + (six ? 8 : 12), b.ip + (six ? 8 : 12), six ? 32 : 8) == 0;
   }
@@ -428,7 +452,7 @@ class Joiner {
 
   static bool SumRight(const Packet& packet) {
     uint32_t length = static_cast<uint32_t>(packet.len - packet.l4);
-    return InternetSum(packet.ip + packet.l4, length, PseudoSum(packet.ip, kTcp, length)) == 0xffff;
+    return InternetSum(packet.ip + packet.l4, length, PseudoSum(packet.ip, packet.proto, length)) == 0xffff;
   }
 
   // Everything that the joined packet says once, for all its parts.
@@ -436,6 +460,7 @@ class Joiner {
     if (a.l4 == 40 ? memcmp(a.ip, b.ip, 4) != 0 || a.ip[7] != b.ip[7]
                    : a.ip[1] != b.ip[1] || a.ip[6] != b.ip[6] || a.ip[8] != b.ip[8])
       return false;
+    if (a.proto == kUdp) return true;
     const uint8_t* x = a.ip + a.l4;
     const uint8_t* y = b.ip + b.l4;
     int32_t header = (x[12] >> 4) * 4;
@@ -446,8 +471,9 @@ class Joiner {
 
   bool Grow(Group* group, const Packet& packet) {
     Packet& head = packets_[group->first];
-    if (packet.payload > group->size || group->pieces == kPieces || group->bytes + packet.payload > kLongest) return false;
-    if (Be32(packet.ip + packet.l4 + 4) != group->sequence || !SameHeaders(head, packet)) return false;
+    bool tcp = packet.proto == kTcp;
+    if (packet.payload > group->size || group->pieces == (tcp ? kPieces : kDatagrams) || group->bytes + packet.payload > kLongest) return false;
+    if ((tcp && Be32(packet.ip + packet.l4 + 4) != group->sequence) || !SameHeaders(head, packet)) return false;
     if (group->pieces == 1 && !SumRight(head)) return false;
     if (!SumRight(packet)) return false;
     int32_t at = Keep(packet);
@@ -456,7 +482,7 @@ class Joiner {
     group->pieces++;
     group->bytes += packet.payload;
     group->sequence += static_cast<uint32_t>(packet.payload);
-    group->flags = static_cast<uint8_t>(group->flags | packet.ip[packet.l4 + 13]);
+    if (tcp) group->flags = static_cast<uint8_t>(group->flags | packet.ip[packet.l4 + 13]);
     if (packet.payload < group->size || (group->flags & kPsh)) {
       for (int32_t i = 0; i < open_; i++) {
         if (&all_[growing_[i]] == group) Close(i);
@@ -475,15 +501,19 @@ class Joiner {
       PutBe16(ip + 2, static_cast<uint32_t>(group.bytes));
       WriteIpv4Sum(ip, 20);
     }
-    uint8_t* tcp = ip + head.l4;
-    tcp[13] = group.flags;
-    PutBe16(tcp + 16, PseudoSum(ip, kTcp, static_cast<uint32_t>(group.bytes - head.l4)));
+    uint8_t* l4 = ip + head.l4;
+    uint32_t length = static_cast<uint32_t>(group.bytes - head.l4);
+    bool tcp = head.proto == kTcp;
+    int32_t field = tcp ? 16 : 6;
+    if (tcp) l4[13] = group.flags;
+    else PutBe16(l4 + 4, length);
+    PutBe16(l4 + field, PseudoSum(ip, head.proto, length));
     vnet[0] = kNeedsCsum;
-    vnet[1] = six ? kGsoTcp6 : kGsoTcp4;
-    PutHost16(vnet + 2, static_cast<uint32_t>(front + head.l4 + (tcp[12] >> 4) * 4));
+    vnet[1] = !tcp ? kGsoUdp : six ? kGsoTcp6 : kGsoTcp4;
+    PutHost16(vnet + 2, static_cast<uint32_t>(front + head.l4 + (tcp ? (l4[12] >> 4) * 4 : 8)));
     PutHost16(vnet + 4, static_cast<uint32_t>(group.size));
     PutHost16(vnet + 6, static_cast<uint32_t>(front + head.l4));
-    PutHost16(vnet + 8, 16);
+    PutHost16(vnet + 8, static_cast<uint32_t>(field));
   }
 
   Packet packets_[kSlots];

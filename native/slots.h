@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstdint>
 #include <ctime>
@@ -13,6 +14,9 @@ constexpr int32_t kVnetBytes = 10;
 constexpr int32_t kPacketBytes = 65536;
 enum Ctl { kCount = 0, kUsed = 1, kSeconds = 2, kMillis = 3, kCtlWords = 4 };
 static_assert(kHeadroom % 16 == 0 && kPacketBytes % 16 == 0, "IP headers must stay on multiples of 16");
+
+// Whether the kernel takes UDP super-packets from a TUN or TAP (Linux 6.2); known when the first was opened.
+inline std::atomic<bool> kernel_takes_udp{false};
 
 // Memory of one batch, as JavaScript registered it.
 struct Slots {

@@ -68,7 +68,9 @@ static unsigned SetOffloads(int fd) {
   constexpr unsigned tso = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6;
   constexpr unsigned wishes[] = {tso | TUN_F_TSO_ECN | TUN_F_USO4 | TUN_F_USO6, tso | TUN_F_TSO_ECN, tso, TUN_F_CSUM};
   for (unsigned wish : wishes) {
-    if (ioctl(fd, TUNSETOFFLOAD, static_cast<unsigned long>(wish)) == 0) return wish;
+    if (ioctl(fd, TUNSETOFFLOAD, static_cast<unsigned long>(wish)) != 0) continue;
+    if ((wish & TUN_F_USO4) != 0) kernel_takes_udp = true;
+    return wish;
   }
   (void)ioctl(fd, TUNSETOFFLOAD, 0UL);
   return 0;
@@ -115,6 +117,8 @@ static Napi::Value TapOpen(const Napi::CallbackInfo& info) { return Open(info, I
 
 // A TAP to write packets of UDP tunnels to (outer.h).
 static Napi::Value TapOpenOuter(const Napi::CallbackInfo& info) { return Open(info, IFF_TAP, kOuterVnet); }
+
+static void TakesUdp(const Napi::CallbackInfo& info) { kernel_takes_udp = info[0].ToBoolean().Value(); }
 
 // A queue that another program has opened. { name, offloads, vnet: does it speak vnet headers }
 static Napi::Value TunAdopt(const Napi::CallbackInfo& info) {
@@ -237,6 +241,7 @@ static napi_value TunTransmit(napi_env env, napi_callback_info info) {
 void ExportTun(Napi::Env env, Napi::Object exports, Batches* batches) {
   exports.Set("tunOpen", Napi::Function::New<TunOpen>(env, "tunOpen"));
   exports.Set("tapOpen", Napi::Function::New<TapOpen>(env, "tapOpen"));
+  exports.Set("takesUdp", Napi::Function::New<TakesUdp>(env, "takesUdp"));
   exports.Set("tapOpenOuter", Napi::Function::New<TapOpenOuter>(env, "tapOpenOuter"));
   exports.Set("tunAdopt", Napi::Function::New<TunAdopt>(env, "tunAdopt"));
   exports.Set("tunPersist", Napi::Function::New<TunPersist>(env, "tunPersist"));

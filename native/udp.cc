@@ -321,6 +321,7 @@ static napi_value TunJoin(napi_env env, napi_callback_info info) {
   bool vnet = args[3] != 0;
   Joiner& joiner = udp->joiner;
   joiner.Begin();
+  joiner.joins_udp = kernel_takes_udp;
   AddOpened(&joiner, *d, args[2], vnet);
   int32_t taken = 0;
   joiner.Flush(vnet, [&](const iovec* pieces, int32_t count) {
@@ -344,6 +345,7 @@ static napi_value BatchJoin(napi_env env, napi_callback_info info) {
   Joiner& joiner = udp->to_batch;
   if (args[3] == 0) {
     joiner.Begin();
+    joiner.joins_udp = kernel_takes_udp;
     AddOpened(&joiner, *d, args[1], true);
   }
   int32_t slot = batch->ctl[kCount], used = batch->ctl[kUsed], first = slot;

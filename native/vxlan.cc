@@ -18,6 +18,7 @@
 #include "datagrams.h"
 #include "frames.h"
 #include "outer.h"
+#include "slots.h"
 
 #include <linux/filter.h>
 #include <unistd.h>
@@ -523,6 +524,7 @@ static napi_value TapJoin(napi_env env, napi_callback_info info) {
   if (f == nullptr) return Number(env, -EINVAL);
   Joiner& joiner = vxlan->joiner;
   joiner.Begin(kEthernet);
+  joiner.joins_udp = kernel_takes_udp;
   int32_t n = std::min({args[2], f->slots, Joiner::kSlots});
   for (int32_t i = 0; i < n; i++) {
     if (f->outcome[i] == kPass && FrameWithin(*f, i, 0)) AddFrame(&joiner, f->data + f->off[i], f->len[i], args[3]);

@@ -38,6 +38,8 @@ export interface Native {
    * the kernel cannot (before Linux 6.17).
    */
   tapOpenOuter(name: string): TunInfo;
+  /** Whether UDP datagrams are joined for TUNs and TAPs of this process: what opening one finds out of the kernel (Linux 6.2), said by a test that opens none. */
+  takesUdp(yes: boolean): void;
   /** A queue that another program has opened (IFF_TUN, IFF_NO_PI): makes it non-blocking and sets offloads. `vnet`: it speaks vnet headers. */
   tunAdopt(fd: number): { readonly name: string; readonly offloads: number; readonly vnet: boolean };
   /** TUNSETPERSIST: the device outlives its descriptors. */

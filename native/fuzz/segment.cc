@@ -21,6 +21,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
   auto joiner = std::make_unique<Joiner>();
   auto fragmenter = std::make_unique<Fragmenter>();
   joiner->Begin();
+  joiner->joins_udp = size > 0 && (bytes[size - 1] & 1) != 0;
   std::vector<std::unique_ptr<uint8_t[]>> kept;
   size_t total = 0, written = 0;
   while (size >= 4 && kept.size() < 600) {

@@ -273,6 +273,59 @@ test('split and joined again, a packet is what it was', () => {
   );
 });
 
+test('UDP datagrams of one length are joined where the kernel takes them, and come apart as what they were', () => {
+  native.takesUdp(true);
+  const datagrams = row(5, { udp: true });
+  datagrams[4] = make({ ...base(), udp: true, payload: new Uint8Array(400).fill(4) }).subarray(VNET);
+  const { writes, bytes } = joined(datagrams);
+  assert.equal(writes, 1);
+  assert.deepEqual([...bytes.subarray(0, VNET)], [1, 5, 28, 0, 0xe8, 3, 20, 0, 6, 0]);
+  const apart = split(bytes).map((packet, i) => withId(packet, datagrams[i]!.readUInt16BE(4)));
+  assert.deepEqual(
+    apart,
+    datagrams.map((packet) => Buffer.from(packet)),
+  );
+  const cases: readonly (readonly [string, (packets: Buffer[]) => void, number])[] = [
+    ['another port', (packets) => repair(packets, 2, (packet) => packet.writeUInt16BE(9, 20)), 2],
+    ['no checksum', (packets) => packets[2]!.writeUInt16BE(0, 26), 3],
+    ['a wrong checksum', (packets) => packets[2]!.writeUInt8(packets[2]![50]! ^ 1, 50), 3],
+    ['no DF', (packets) => repair(packets, 2, (packet) => packet.writeUInt16BE(0, 6)), 3],
+    ['another TTL', (packets) => repair(packets, 2, (packet) => packet.writeUInt8(63, 8)), 3],
+    [
+      'a longer one',
+      (packets) => packets.splice(2, 1, make({ ...base(), udp: true, payload: new Uint8Array(1001) }).subarray(VNET)),
+      2,
+    ],
+  ];
+  for (const [what, change, writes] of cases) {
+    const packets = row(4, { udp: true }).map((packet) => Buffer.from(packet));
+    change(packets);
+    assert.equal(joined(packets).writes, writes, what);
+  }
+  assert.equal(joined(row(65, { udp: true })).writes, 2, 'no more than older kernels take');
+  native.takesUdp(false);
+  assert.equal(joined(row(4, { udp: true })).writes, 4, 'an older kernel');
+});
+
+/** Changes a UDP packet over IPv4 and makes its checksums right again. */
+function repair(packets: Buffer[], i: number, change: (packet: Buffer) => void): void {
+  const packet = packets[i]!;
+  change(packet);
+  packet.writeUInt16BE(0, 10);
+  packet.writeUInt16BE(~sum(packet.subarray(0, 20)) & 0xffff, 10);
+  packet.writeUInt16BE(0, 26);
+  const udp = packet.subarray(20);
+  packet.writeUInt16BE(~sum(Buffer.concat([pseudo(packet, 17, udp.length), udp])) & 0xffff, 26);
+}
+
+function withId(packet: Uint8Array, id: number): Buffer {
+  const copy = Buffer.from(packet);
+  copy.writeUInt16BE(id, 4);
+  copy.writeUInt16BE(0, 10);
+  copy.writeUInt16BE(~sum(copy.subarray(0, 20)) & 0xffff, 10);
+  return copy;
+}
+
 test('two flows that take turns become two packets', () => {
   const [one, two] = [row(5), row(5, { port: 5002 })];
   assert.equal(joined(one.flatMap((packet, i) => [packet, two[i]!])).writes, 2);
