@@ -162,6 +162,16 @@ async function measure(peer: Tunnel): Promise<Figure> {
   }
 }
 
+/** n2n misses its supernode's start now and then, and asks again a minute later: once more. */
+async function measured(peer: Tunnel): Promise<Figure> {
+  try {
+    return await measure(peer);
+  } catch (error) {
+    console.error(`${peer.name}, once more: ${(error as Error).message.split('\n')[0]}`);
+    return measure(peer);
+  }
+}
+
 function summary(list: readonly number[]): { median: number; min: number; max: number } {
   const sorted = [...list].sort((x, y) => x - y).map((value) => Number(value.toPrecision(3)));
   return { median: sorted[sorted.length >> 1]!, min: sorted[0]!, max: sorted.at(-1)! };
@@ -170,7 +180,7 @@ function summary(list: readonly number[]): { median: number; min: number; max: n
 const figures = new Map<Tunnel, Figure[]>(PEERS.map((peer) => [peer, []]));
 for (let round = 0; round < Number(values.rounds); round++) {
   for (const peer of PEERS) {
-    const figure = await measure(peer);
+    const figure = await measured(peer);
     figures.get(peer)!.push(figure);
     const { gbps, machine, daemons } = figure;
     console.error(
