@@ -1,13 +1,49 @@
-/** `tungate links`: each site link with its peers, as they are now. */
-import type { LinkPeerRow, LinkRow, VxlanLinkRow } from '../contract/api.js';
+/** `tungate links`: each site link with its peers, as they are now; `tungate links fdb`: the forwarding tables of VXLAN links. */
+import type { LinkPeerRow, LinkRow, VxlanFdb, VxlanLinkRow } from '../contract/api.js';
 import { call } from '../control/client.js';
-import { colours, duration, type Options, pathsOf, print, printJson, short, table, talk } from './verb.js';
+import {
+  CliError,
+  colours,
+  duration,
+  Exit,
+  type Options,
+  pathsOf,
+  print,
+  printJson,
+  short,
+  table,
+  talk,
+} from './verb.js';
 
-export async function run(options: Options): Promise<undefined> {
+export async function run(options: Options, [action, name, ...more]: readonly string[]): Promise<undefined> {
+  if (action === 'fdb' && more.length === 0) return printFdb(options, name);
+  if (action !== undefined)
+    throw new CliError(Exit.USAGE, `"${[action, ...more].join(' ')}": allowed is fdb [NAME]`, [
+      '(tungate links --help)',
+    ]);
   const rows = await call<(LinkRow | VxlanLinkRow)[]>(pathsOf(options).socket, 'GET', '/links');
   if (options.json) printJson(rows);
   else if (rows.length === 0) talk('there are no links; docs/configuration.md says how to make one');
   else rows.forEach(printRow);
+}
+
+async function printFdb(options: Options, name: string | undefined): Promise<undefined> {
+  const query = name === undefined ? '' : `?link=${encodeURIComponent(name)}`;
+  const tables = await call<VxlanFdb[]>(pathsOf(options).socket, 'GET', `/links/fdb${query}`);
+  if (options.json) {
+    printJson(tables);
+    return;
+  }
+  if (tables.length === 0) talk('there are no VXLAN links; docs/configuration.md says how to make one');
+  const cells = tables.flatMap(({ link, tap, rows }) =>
+    rows.map(({ mac, remote, fixed, age }) => [
+      link,
+      mac,
+      remote || tap,
+      fixed ? 'static' : `learned, ${duration(age)}`,
+    ]),
+  );
+  if (cells.length > 0) process.stdout.write(table(['LINK', 'ADDRESS', 'AT', 'KIND'], cells));
 }
 
 function printRow(row: LinkRow | VxlanLinkRow, index: number): void {

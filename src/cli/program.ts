@@ -110,7 +110,11 @@ const VERBS: readonly Verb[] = [
   },
   {
     name: 'links',
+    arguments: '[action] [name]',
     summary: 'site links and their peers: endpoint, last handshake, traffic, what was rejected',
+    details:
+      'links                list\n' +
+      'links fdb [NAME]     which MAC address is where: forwarding tables of the VXLAN links, as "bridge fdb show" has them',
     options: [JSON_OPTION, ...RUNTIME_OPTIONS],
     example: 'tungate links',
     load: () => import('./links.js'),

@@ -8,6 +8,7 @@
  *   POST   /state             ImportAnswer; the body is such a file
  *   GET    /rules             RuleRow[]
  *   GET    /links             (LinkRow | VxlanLinkRow)[]
+ *   GET    /links/fdb?link=   VxlanFdb[]: forwarding tables of the VXLAN links, of all or of one
  *   GET    /forwards          ForwardRow[]
  *   POST   /forwards          { forward, name?, temporary? } → ChangeAnswer; `forward` as it would stand in the config
  *   DELETE /forwards?name=    ChangeAnswer; only what was added by this API or its overlay file
@@ -26,7 +27,7 @@
  * Errors are { error: string, errors?: string[] } with a fitting status code.
  */
 
-import type { VxlanRemoteStatus } from './vxlan.js';
+import type { VxlanFdbRow, VxlanRemoteStatus } from './vxlan.js';
 
 export type Phase = 'starting' | 'ready' | 'stopping';
 
@@ -108,6 +109,13 @@ export interface VxlanLinkRow {
   /** Datagrams that the kernel, and frames that the TAP did not take. */
   readonly sendFailed: number;
   readonly tapFailed: number;
+}
+
+/** Forwarding table of a VXLAN link: which address is where. */
+export interface VxlanFdb {
+  readonly link: string;
+  readonly tap: string;
+  readonly rows: readonly VxlanFdbRow[];
 }
 
 export interface LinkPeerRow {

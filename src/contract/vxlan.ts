@@ -57,6 +57,8 @@ export interface VxlanFdbRow {
   /** '' = on the TAP's side. */
   readonly remote: string;
   readonly fixed: boolean;
+  /** Seconds since it was last a source; 0 where it is fixed. */
+  readonly age: number;
 }
 
 export interface VxlanInit {

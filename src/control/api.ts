@@ -25,6 +25,7 @@ import type {
   Status,
   TopAnswer,
   TraceAnswer,
+  VxlanFdb,
   VxlanLinkRow,
 } from '../contract/api.js';
 import type { CaptureFilter } from '../contract/capture.js';
@@ -90,6 +91,8 @@ export interface Daemon {
   endFlows(flows: readonly { index: number; generation: number }[]): Promise<number>;
   rules(): RuleRow[];
   links(): Promise<(LinkRow | VxlanLinkRow)[]>;
+  /** `link` undefined: of all VXLAN links. Throws Refused where there is none of that name. */
+  fdb(link: string | undefined): Promise<VxlanFdb[]>;
   metrics(): Promise<{ contentType: string; text: string }>;
   config(): ConfigAnswer;
   /** Throws Refused when the new config is not taken. */
@@ -104,6 +107,10 @@ const ROUTES: Readonly<Record<string, Readonly<Record<string, Handler>>>> = {
   '/status': { GET: (daemon, _, response) => sendJson(response, 200, daemon.status()) },
   '/rules': { GET: (daemon, _, response) => sendJson(response, 200, daemon.rules()) },
   '/links': { GET: async (daemon, _, response) => sendJson(response, 200, await daemon.links()) },
+  '/links/fdb': {
+    GET: async (daemon, _, response, query) =>
+      sendJson(response, 200, await daemon.fdb(query.get('link') ?? undefined)),
+  },
   '/config': { GET: (daemon, _, response) => sendJson(response, 200, daemon.config()) },
   '/metrics': { GET: sendMetrics },
   '/flows': { GET: sendFlows, DELETE: endFlows },

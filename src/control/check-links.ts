@@ -23,7 +23,7 @@ const ICMP = 8;
 const OUTER = { 4: 20 + 8 + 16 + 16, 6: 40 + 8 + 16 + 16 } as const;
 const LEAST = 576;
 
-const check = (status: Check['status'], detail: string, remedy = ''): Check => ({
+export const check = (status: Check['status'], detail: string, remedy = ''): Check => ({
   name: 'links',
   status,
   detail,
@@ -77,8 +77,13 @@ async function checkWay(who: string, endpoint: EndpointConfig, mtu: number): Pro
       'correct the name, or the resolver of this host',
     );
   const where = address === endpoint.host ? text : `${text} (${address})`;
+  return probePath(who, where, address, mtu, OUTER[address.includes(':') ? 6 : 4]);
+}
+
+/** Do packets of the largest size reach an address? `more`: what the tunnel's headers add to `mtu`. */
+export function probePath(who: string, where: string, address: string, mtu: number, more: number): Check {
   const family = address.includes(':') ? 6 : 4;
-  const outer = mtu + OUTER[family];
+  const outer = mtu + more;
   const fits = (size: number) => ping(address, size - (family === 6 ? 40 : 20) - ICMP);
   const first = fits(LEAST);
   if (first === 'no-ping')
@@ -100,7 +105,7 @@ async function checkWay(who: string, endpoint: EndpointConfig, mtu: number): Pro
   return check(
     'warn',
     `${who}: datagrams of ${outer} bytes, which MTU ${mtu} makes, do not reach ${where}; those of ${low} do`,
-    `write mtu: ${low - OUTER[family]} at the link`,
+    `write mtu: ${low - more} at the link`,
   );
 }
 

@@ -14,6 +14,7 @@ import type {
   SeenAnswer,
   Status,
   TraceAnswer,
+  VxlanFdb,
   VxlanLinkRow,
 } from '../contract/api.js';
 import type { TracePacket, WatchFilter } from '../contract/mailbox.js';
@@ -22,6 +23,7 @@ import { interfaces, poolStatus, ruleRows, traffic } from './answers.js';
 import { type Daemon as Answers, listenMetrics, listenSocket, Refused } from './api.js';
 import { Captures } from './capture.js';
 import { Changes } from './changes.js';
+import { vxlanLinks } from './compile-links.js';
 import type { FlowFilter } from './flows.js';
 import { linkRows } from './link-answers.js';
 import { formatListen } from './listen.js';
@@ -182,6 +184,16 @@ export class Daemon implements Answers {
       ...linkRows(compiled.plan, statuses, links),
       ...vxlanRows(config, vxlan.running, ethernet, new Map(vxlan.problems)),
     ];
+  }
+
+  async fdb(name: string | undefined): Promise<VxlanFdb[]> {
+    const { config, vxlan, phase } = this.#router;
+    const links = vxlanLinks(config).filter((link) => name === undefined || link.name === name);
+    if (name !== undefined && links.length === 0)
+      throw new Refused(404, `there is no VXLAN link "${name}"; tungate links shows them`);
+    return Promise.all(
+      links.map(async ({ name: link, tap }) => ({ link, tap, rows: phase === 'ready' ? await vxlan.fdb(link) : [] })),
+    );
   }
 
   async metrics(): Promise<{ contentType: string; text: string }> {

@@ -38,7 +38,10 @@ export async function doctor(
   const { links } = result.config;
   const ways =
     links.length === 0 ? [] : await (await import('./check-links.js')).checkLinkWays(result.config, compiled);
-  return { errors: [], checks: [...overlaps, ...checks, ...ways] };
+  const ethernet = links.some(({ kind }) => kind === 'vxlan')
+    ? await (await import('./check-vxlan.js')).checkVxlan(result.config, compiled)
+    : [];
+  return { errors: [], checks: [...overlaps, ...checks, ...ways, ...ethernet] };
 }
 
 export interface LinkImport {

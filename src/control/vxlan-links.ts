@@ -278,9 +278,10 @@ export class VxlanLinks {
 }
 
 /** What the config says, or what fits. Throws when it does not fit. */
-function mtuOf({ order, family, pathMtu }: VxlanWanted): number {
-  const remotes = [...new Set([...order.remotes, ...order.fdb.map(([, remote]) => remote)])];
-  const ways = remotes.map((remote) => native.udpPathMtu(endpointOf(remote), 0)).filter((mtu) => mtu > 0);
+export function mtuOf({ order, family, pathMtu }: VxlanWanted): number {
+  const ways = remotesOf(order)
+    .map((remote) => native.udpPathMtu(endpointOf(remote), 0))
+    .filter((mtu) => mtu > 0);
   const path = Math.min(pathMtu === 0 ? 65_535 : pathMtu, ...(ways.length > 0 ? ways : [ETHERNET]));
   const mtu = order.mtu === 0 ? tapMtu(path, { family }) : order.mtu;
   const problem = mtuProblem(mtu, path, { family });
@@ -288,9 +289,14 @@ function mtuOf({ order, family, pathMtu }: VxlanWanted): number {
   return mtu;
 }
 
-function endpointOf(address: string): Int32Array {
+/** All that are heard. */
+export function remotesOf({ remotes, fdb }: Pick<VxlanOrder, 'remotes' | 'fdb'>): string[] {
+  return [...new Set([...remotes, ...fdb.map(([, remote]) => remote)])];
+}
+
+export function endpointOf(address: string, port = SOME_PORT): Int32Array {
   const words = new Int32Array(ENDPOINT_WORDS);
   words[Ep.FAMILY] = parseAddress(address, words, Ep.ADDRESS);
-  words[Ep.PORT] = SOME_PORT;
+  words[Ep.PORT] = port;
   return words;
 }

@@ -6,7 +6,7 @@ import type { Check, PreflightInput } from './check.js';
 
 export type { Check, PreflightInput } from './check.js';
 export { type Change, Journal, type UndoReport } from './journal.js';
-export { findLink, type Link, setLink } from './link.js';
+export { findLink, type Link, readLinks, setLink } from './link.js';
 export { KernelError, Netlink } from './netlink.js';
 export { type OuterTap, openOuterTap } from './outer-tap.js';
 export { reservePorts } from './reserve.js';

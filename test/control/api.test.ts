@@ -40,6 +40,7 @@ class Answers implements Daemon {
   };
   readonly captures = { start: async () => async () => {} };
   readonly links = async () => [];
+  readonly fdb = async () => [];
   readonly top = { look: () => ({ seconds: 1 }) as TopAnswer };
   async trace(packet: TracePacket) {
     this.asked = [packet];
@@ -125,6 +126,7 @@ const front: Daemon = {
   flows: (filter) => daemon.flows(filter),
   endFlows: (flows) => daemon.endFlows(flows),
   links: () => daemon.links(),
+  fdb: () => daemon.fdb(),
   rules: () => daemon.rules(),
   metrics: () => daemon.metrics(),
   config: () => daemon.config(),

@@ -11,10 +11,13 @@ import assert from 'node:assert/strict';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import type { LinkRow, VxlanLinkRow } from '../../src/contract/api.js';
+import { fileURLToPath } from 'node:url';
+import type { LinkRow, VxlanFdb, VxlanLinkRow } from '../../src/contract/api.js';
 import { type Host, Site } from '../../src/lab/index.js';
 import { assertWorks, config, eventually, INTERNET, P, prepare, type Stage } from './stage.js';
 import { judge } from './tools.js';
+
+const CLI = fileURLToPath(new URL('../../src/cli.js', import.meta.url));
 
 const MAC = ['', '02:00:00:00:00:01', '02:00:00:00:00:02', '02:00:00:00:00:03'] as const;
 const EVERYBODY = '00:00:00:00:00:00';
@@ -111,6 +114,89 @@ describe('Ethernet between sites', () => {
     assert.deepEqual([up, problem], [true, '']);
     assert.ok(addresses >= 3, `${addresses}`);
     assert.ok(remotes.every(({ txFrames, rxFrames }) => txFrames > 0 && rxFrames > 0));
+  });
+
+  test('links fdb: which address is where, how it is known, and since when', async () => {
+    const { daemon, one, two } = stage;
+    for (const host of [one, two]) await ping(host, '10.0.0.1');
+    const [table] = await daemon.json<VxlanFdb[]>('links', 'fdb', 'lan-a');
+    const at = Object.fromEntries(table!.rows.map(({ mac, remote, fixed }) => [mac, `${remote} ${fixed}`]));
+    assert.equal(at[MAC[1]], ' false');
+    assert.equal(at[MAC[2]], `${INTERNET.one} false`);
+    assert.equal(at[MAC[3]], `${INTERNET.two} false`);
+    assert.ok(table!.rows.every(({ age }) => age >= 0 && age < 300));
+    const text = (await daemon.cli('links', 'fdb')).stdout;
+    assert.match(text, new RegExp(`^lan-a +${MAC[2]} +198\\.51\\.100\\.10 +learned, \\d+ s`, 'm'));
+    assert.match(text, new RegExp(`^lan-a +${MAC[1]} +vx0 +learned`, 'm'));
+    const wrong = await daemon.cli('links', 'fdb', 'lan-z');
+    assert.notEqual(wrong.code, 0);
+    assert.match(wrong.stderr, /there is no VXLAN link "lan-z"/);
+    assert.equal((await daemon.cli('links', 'fbd')).code, 2);
+  });
+
+  test('doctor: address, port, bridge, TAP, the way to each remote and its MTU, two links for one bridge', async () => {
+    const { daemon, router, inet } = stage;
+    const doctor = async (file: string) => {
+      const { stdout, stderr } = await router.ns.run([process.execPath, CLI, 'doctor', '-c', file, '--json']);
+      const checks = JSON.parse(stdout || assert.fail(stderr)) as Record<string, string>[];
+      return checks.filter(({ name }) => name === 'links').map(({ status, detail }) => `${status} ${detail}`);
+    };
+    const has = (lines: readonly string[], ...what: RegExp[]) => {
+      for (const each of what)
+        assert.ok(
+          lines.some((line) => each.test(line)),
+          `${each}\n${lines.join('\n')}`,
+        );
+    };
+    const well = await doctor(daemon.configFile);
+    has(
+      well,
+      /^ok UDP port 4789 at 203\.0\.113\.10 of link "lan-a" is held by the router that runs/,
+      /^ok the bridge br0 of link "lan-a" is there/,
+      /^ok link "lan-a": MTU 1450; machines behind br0/,
+      /^ok link "lan-a": datagrams of 1500 bytes reach 198\.51\.100\.10, as MTU 1450 needs/,
+      /^ok TCP leaves VXLAN links in super-frames/,
+    );
+    inet.ip('link set to-1 mtu 1400');
+    const narrow = await doctor(daemon.configFile);
+    inet.ip('link set to-1 mtu 1500');
+    await router.ns.must(['ip', 'route', 'flush', 'cache']);
+    has(
+      narrow,
+      /^warn link "lan-a": datagrams of 1500 bytes.* do not reach 198\.51\.100\.10; those of 139[2-9]|1400 do/,
+    );
+    const taken = router.ns.spawn([
+      'python3',
+      '-c',
+      `import socket, time; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('${P}', 4791)); print('bound', flush=True); time.sleep(600)`,
+    ]);
+    await taken.waitFor(/bound/);
+    router.ns.ip('link add taken type vxlan id 9 dstport 4792 local 203.0.113.10');
+    router.ns.ip('link set taken up');
+    const file = join(daemon.dir, 'sick.yaml');
+    const link = (name: string, vxlan: string, more: string) =>
+      `  - { name: ${name}, vxlan: { vni: 7, ${vxlan} }, tap: ${name}0, ${more} }\n`;
+    const sick = [
+      link('away', 'local: 203.0.113.99, remotes: 198.51.100.10', 'bridge: br9'),
+      link('one', `local: ${P}, port: 4791, remotes: 198.51.100.10`, 'bridge: br0, mtu: 1460'),
+      link('two', `local: ${P}, port: 4792, remotes: [198.51.100.10, 198.18.0.1]`, 'bridge: br0'),
+      link('nic', `local: ${P}, port: 4793, remotes: 192.0.2.10`, 'bridge: lo'),
+    ];
+    writeFileSync(file, `links:\n${sick.join('')}`);
+    has(
+      await doctor(file),
+      /^fail this host has not the address 203\.0\.113\.99 of link "away"/,
+      /^fail the bridge br9 of link "away" is not there/,
+      /^fail .*python3.* holds UDP port 4791 at 203\.0\.113\.10 of link "one"/,
+      /^fail link "one": MTU 1460 is too large: a path MTU of 1500 less 50 bytes/,
+      /^fail the kernel holds UDP port 4792 at 203\.0\.113\.10 of link "two", for a vxlan device like taken/,
+      /^warn links "one" and "two" join the bridge br0 with 198\.51\.100\.10 twice/,
+      /^fail an interface nic0 is there already, which link "nic" would make/,
+      /^fail lo of link "nic" is no bridge/,
+      /^ok UDP port 4793 at 203\.0\.113\.10 of link "nic" is free/,
+    );
+    router.ns.ip('link del taken');
+    await taken.stop();
   });
 
   test('REQ-46 REQ-47 REQ-51 the MTU follows from the way: full-sized DF probes pass, and larger ones are told so', async () => {

@@ -162,10 +162,11 @@ export class VxlanTunnel {
 
   fdb(now: number): VxlanFdbRow[] {
     const { remotes, fdb } = this.vtep;
-    return [...fdb.rows(now)].map(({ hi, lo, place, fixed }) => ({
+    return [...fdb.rows(now)].map(({ hi, lo, place, fixed, seen }) => ({
       mac: formatMac(hi, lo),
       remote: place === LOCAL ? '' : addressAt(remotes.endpoints, place * ENDPOINT_WORDS),
       fixed,
+      age: fixed ? 0 : Math.floor((now - seen) / 1000),
     }));
   }
 
