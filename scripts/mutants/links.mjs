@@ -153,7 +153,12 @@ mutant(64, 'shares: a turn is one batch', 'drains === 0 || (drains < DRAINS && l
 
 inFile('src/link/wireguard/sieve.ts', 'link/wireguard/sieve');
 mutant(57, 'sieve: known peers are strangers', 'if (known[at + Ep.FAMILY] !== family) continue;', 'continue;');
-mutant(57, 'sieve: what is in a session is filtered', '[EQUAL, 0, 1, TRANSPORT], PASS]', '[EQUAL, 0, 1, TRANSPORT + 1], PASS]');
+mutant(
+  57,
+  'sieve: what is in a session is filtered',
+  '[EQUAL, 0, 1, TRANSPORT], PASS]',
+  '[EQUAL, 0, 1, TRANSPORT + 1], PASS]',
+);
 mutant(57, 'sieve: it never ends', 'else if (rate < LEAST) this.depth = Math.max(0, this.depth - 1);', '');
 mutant(57, 'sieve: all or nothing', '2 ** (32 - depth)], DROP, PASS', '0], DROP, PASS');
 mutant(57, 'sieve: as deep for every flood', 'this.depth = Math.min(DEEPEST, this.depth + 1)', 'this.depth = 1');

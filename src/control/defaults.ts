@@ -158,8 +158,8 @@ export const FORWARD_LIMITS = {
   },
 } as const satisfies Record<string, Bound>;
 
-/** Of a site link: inner MTU. No host of the far side can do with less than 576 (RFC 791). */
 /** IPv6 needs no less (RFC 8200 §5). */
 export const IPV6_MIN_MTU = 1280;
 
+/** Of a site link: inner MTU. No host of the far side can do with less than 576 (RFC 791). */
 export const LINK_MTU = { min: 576, max: 9000 } as const;
