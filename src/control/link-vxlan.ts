@@ -28,6 +28,7 @@ const mac = text('a MAC address like 02:00:00:00:00:01', (value) => {
     throw new TextError(`${show(value)} is not a MAC address; write six pairs of hexadecimal digits with ":" between`);
   if ((Number.parseInt(value.slice(0, 2), 16) & 1) === 1)
     throw new TextError(`${show(value)} is a group address, which no single station has`);
+  if (/^(00:){5}00$/.test(value)) throw new TextError(`${show(value)} is no station's address`);
   return value.toLowerCase();
 });
 
@@ -78,6 +79,10 @@ export const vxlanLinkSchema = map('a map like { name: lan-a, vxlan: { vni: 42, 
   bridge: interfaceName
     .optional()
     .meta({ description: 'Linux bridge, which is there already, that the TAP becomes a port of.' }),
+  mac: mac.optional().meta({
+    description:
+      "MAC address of the TAP; left out, one that this machine's id, the TAP's name and the tunnel give: the same after every start.",
+  }),
   mtu: z
     .union([z.literal('auto', { error: must(MTU_WORDS) }), ranged(MTU.min, MTU.max, MTU_WORDS)], {
       error: must(MTU_WORDS),
@@ -110,6 +115,7 @@ export function makeVxlanLink(raw: VxlanLinkRaw, origin: string): VxlanLinkConfi
     over: vxlan.over ?? '',
     tap: raw.tap,
     bridge: raw.bridge ?? '',
+    mac: raw.mac ?? '',
     mtu: raw.mtu === undefined || raw.mtu === 'auto' ? 0 : raw.mtu,
     origin,
   };
@@ -134,6 +140,7 @@ export function printVxlan(link: VxlanLinkConfig): object {
     },
     tap: link.tap,
     ...(link.bridge !== '' && { bridge: link.bridge }),
+    ...(link.mac !== '' && { mac: link.mac }),
     mtu: link.mtu === 0 ? 'auto' : link.mtu,
   };
 }

@@ -109,6 +109,8 @@ export interface VxlanLinkConfig {
   readonly tap: string;
   /** '' = none. */
   readonly bridge: string;
+  /** Of the TAP; '' = one made of this machine's id, the same after every start. */
+  readonly mac: string;
   /** Of the TAP; 0 = auto. */
   readonly mtu: number;
   readonly origin: string;

@@ -7,6 +7,7 @@ import { FIRST_DROP, OUTCOMES } from '../link/vxlan/outcome.js';
 import { vxlanLinks } from './compile-links.js';
 import { carrierOf, localOf } from './link-vxlan.js';
 import type { Config } from './model.js';
+import { macOf } from './tap-mac.js';
 import type { VxlanWanted } from './vxlan-links.js';
 
 export const VXLAN_REJECTIONS = OUTCOMES.slice(FIRST_DROP);
@@ -24,6 +25,7 @@ export function wantedVxlan(config: Config, plan: Plan): VxlanWanted[] {
       order: { name, vni, local, port, ttl, device, remotes, learning, suppress, vlan, mtu, fdb, neighbours },
       tap: link.tap,
       bridge: link.bridge,
+      mac: macOf(link, local),
       family: isIPv4(local) ? 4 : 6,
       pathMtu: planned === undefined ? 0 : plan.interfaces[planned.out]!.mtu,
     };

@@ -24,6 +24,8 @@ export interface VxlanWanted {
   /** Name of the TAP, and of the bridge that it becomes a port of ('' = none). */
   readonly tap: string;
   readonly bridge: string;
+  /** Of the TAP: six bytes. */
+  readonly mac: Uint8Array;
   /** Of the outer addresses. */
   readonly family: 4 | 6;
   /** What the outer packets may have; 0 = what the kernel knows of the ways to the remotes. */
@@ -99,7 +101,7 @@ export class VxlanLinks {
     for (const each of wanted) {
       try {
         const order = { ...each.order, mtu: mtuOf(each) };
-        links.push({ order, tapFd: this.#tap(each.tap, each.bridge, order.mtu), outerFd: this.#outerFd(each) });
+        links.push({ order, tapFd: this.#tap(each, order.mtu), outerFd: this.#outerFd(each) });
         running.push({ ...each, order });
       } catch (error) {
         problems.push([each.order.name, (error as Error).message]);
@@ -143,7 +145,7 @@ export class VxlanLinks {
   // ---- TAPs.
 
   /** Opens it where it is not open yet; MTU, bridge and state are set in any case. Returns its descriptor. */
-  #tap(name: string, bridge: string, mtu: number): number {
+  #tap({ tap: name, bridge, mac }: VxlanWanted, mtu: number): number {
     const master = bridge === '' ? 0 : this.#bridge(bridge);
     let tap = this.#taps.get(name);
     // Somebody may have deleted it.
@@ -160,7 +162,7 @@ export class VxlanLinks {
     }
     // A bridge that somebody else put it into is theirs.
     const join = master !== 0 || tap.bridged ? { master } : {};
-    setLink(this.#netlink, tap.index, { mtu, txqueuelen: TX_QUEUE, up: true, ...join });
+    setLink(this.#netlink, tap.index, { mtu, mac, txqueuelen: TX_QUEUE, up: true, ...join });
     tap.bridged = master !== 0;
     return tap.fd;
   }

@@ -25,6 +25,7 @@ const IFINFOMSG = 16;
 const IFADDRMSG = 8;
 
 const AF_INET = 2;
+const IFLA_ADDRESS = 1;
 const IFLA_IFNAME = 3;
 const IFLA_MTU = 4;
 const IFLA_MASTER = 10;
@@ -121,6 +122,8 @@ export interface LinkSettings {
   readonly txqueuelen?: number;
   /** Index of the bridge that it is a port of, 0 = of none. */
   readonly master?: number;
+  /** Six bytes. */
+  readonly mac?: Uint8Array;
 }
 
 /** Several settings are one request: the kernel applies MTU and queue length before it brings the device up. */
@@ -129,7 +132,10 @@ export function setLink(nl: Netlink, index: number, settings: LinkSettings): voi
   if (settings.mtu !== undefined) payload.attrU32(IFLA_MTU, settings.mtu);
   if (settings.txqueuelen !== undefined) payload.attrU32(IFLA_TXQLEN, settings.txqueuelen);
   if (settings.master !== undefined) payload.attrU32(IFLA_MASTER, settings.master);
-  const words = Object.entries(settings).map(([key, value]) => `${key}=${value}`);
+  if (settings.mac !== undefined) payload.attr(IFLA_ADDRESS, settings.mac);
+  const words = Object.entries(settings).map(
+    ([key, value]) => `${key}=${typeof value === 'object' ? Buffer.from(value).toString('hex') : value}`,
+  );
   nl.request(RTM_NEWLINK, 0, payload.bytes(), `set ${words.join(' ')} on interface ${index}`);
 }
 

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { formatErrors, parseConfig, printConfig } from '../../src/control/index.js';
+import { macOf } from '../../src/control/tap-mac.js';
 
 function errorsOf(text: string): string[] {
   const result = parseConfig(text, 't.yaml');
@@ -20,7 +21,7 @@ const GOOD = 'vni: 42, local: 192.0.2.1, remotes: [192.0.2.2]';
 test('a link alone is a config; defaults; what is printed reads back as the same', () => {
   const text = link(
     `${GOOD}, fdb: { "02:00:00:00:00:0A": 192.0.2.3 }, neighbours: { 10.0.0.2: "02:00:00:00:00:0a" }`,
-    'tap: vx0, bridge: br0, mtu: 1400',
+    'tap: vx0, bridge: br0, mac: "02:00:00:00:00:0B", mtu: 1400',
   );
   const [read] = linksOf(text);
   assert.deepEqual(read, {
@@ -40,11 +41,31 @@ test('a link alone is a config; defaults; what is printed reads back as the same
     over: '',
     tap: 'vx0',
     bridge: 'br0',
+    mac: '02:00:00:00:00:0b',
     mtu: 1400,
   });
   const result = parseConfig(text, '/t.yaml');
   assert.ok('config' in result);
   assert.deepEqual(linksOf(printConfig(result.config)), [read]);
+});
+
+test('the TAP has one MAC address for ever: of one station, made here, another for each machine, TAP, network and site', () => {
+  const link = { mac: '', tap: 'vx0', vni: 42 };
+  const text = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');
+  const id = 'b0d8e6f1c2a34b5c8d9e0f1a2b3c4d5e';
+  const mac = macOf(link, '192.0.2.1', id);
+  assert.equal(mac.length, 6);
+  assert.equal(mac[0]! & 3, 2);
+  assert.equal(text(macOf(link, '192.0.2.1', id)), text(mac));
+  const others = [
+    macOf(link, '192.0.2.1', id.replace('b0', 'b1')),
+    macOf({ ...link, tap: 'vx1' }, '192.0.2.1', id),
+    macOf({ ...link, vni: 43 }, '192.0.2.1', id),
+    macOf(link, '192.0.2.2', id),
+  ];
+  assert.equal(new Set([mac, ...others].map(text)).size, 5);
+  assert.ok(!text(mac).includes(id.slice(0, 6)));
+  assert.equal(text(macOf({ ...link, mac: '02:00:00:00:00:0b' }, '192.0.2.1', id)), '02000000000b');
 });
 
 for (const [name, text, expected] of [
@@ -54,6 +75,8 @@ for (const [name, text, expected] of [
   ['itself as a remote', link('vni: 42, local: 192.0.2.1, remotes: 192.0.2.1'), /both this side and a remote/],
   ['a VNI of 25 bits', link('vni: 16777216, local: 192.0.2.1, remotes: 192.0.2.2'), /number from 0 to 16777215/],
   ['a group address as a station', link(`${GOOD}, fdb: { "01:00:5e:00:00:01": 192.0.2.2 }`), /group address/],
+  ['a TAP with a group address', link(GOOD, 'tap: vx0, mac: "03:00:00:00:00:01"'), /group address/],
+  ['a TAP with no address', link(GOOD, 'tap: vx0, mac: "00:00:00:00:00:00"'), /no station's address/],
   ['an unknown carrier', link('vni: 42, remotes: 10.9.0.2, over: hq'), /unknown WireGuard link "hq"/],
   ['the TAP as its own bridge', link(GOOD, 'tap: vx0, bridge: vx0'), /is the TAP itself/],
   [

@@ -390,14 +390,21 @@ print('got', got.decode(), flush=True)`;
 
   test('links alone, without uplink and LANs; a bridge that is missing is named; stop leaves nothing', async () => {
     const { router, one, daemon } = stage;
+    const mac = async () => /vx0 +\S+ +(\S+)/.exec(await router.ns.must(['ip', '-br', 'link', 'show', 'vx0']))![1];
+    const before = await mac();
     assert.equal(await daemon.stop(), 0);
-    assert.doesNotMatch((await router.ns.must(['ip', '-br', 'link'])).toString(), /vx0/);
+    assert.doesNotMatch((await router.ns.must(['ip', '-br', 'link'])).toString(), /vx0|tgouter/);
     const only = `links: [{ name: lan-a, vxlan: { vni: 42, local: ${P}, port: 8472, remotes: ${INTERNET.one} }, tap: vx0, bridge: br9 }]\n`;
     daemon.configure(only);
     await daemon.up();
     assert.match((await row()).problem, /bridge br9 is not there/);
     assert.equal((await daemon.reload(only.replace('br9', 'br0'))).code, 0);
     await ping(router, '10.0.0.2');
+    await ping(one, '10.0.0.1');
+    assert.equal(await mac(), before, 'the TAP has the address that it had');
+    const named = only.replace('br9', 'br0').replace('tap: vx0', 'tap: vx0, mac: "02:00:00:00:00:77"');
+    assert.equal((await daemon.reload(named)).code, 0);
+    assert.equal(await mac(), '02:00:00:00:00:77');
     await ping(one, '10.0.0.1');
     assert.equal(await daemon.stop(), 0);
   });
