@@ -6,6 +6,9 @@
 /** Links that one thread serves: each has two descriptors in its poller. */
 export const MAX_VXLAN_LINKS = 15;
 
+/** Source ports that a link binds: enough for the paths that a network spreads flows over. */
+export const VXLAN_SOURCES = 64;
+
 export interface VxlanOrder {
   readonly name: string;
   readonly vni: number;
@@ -13,6 +16,8 @@ export interface VxlanOrder {
   readonly local: string;
   readonly port: number;
   readonly ttl: number;
+  /** Ports that outer datagrams may leave from: at least VXLAN_SOURCES of them, none of the NAT's. */
+  readonly sources: { readonly first: number; readonly last: number };
   /** Device that outer datagrams leave and come by, whatever the routes say; '' = as the routes say. */
   readonly device: string;
   /** Addresses of the head-end list, of the family of `local`. */

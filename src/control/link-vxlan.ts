@@ -1,18 +1,21 @@
 /** VXLAN links in a config: what each key may hold, what becomes of it, and what the keys say together. */
 import { isIP, isIPv4 } from 'node:net';
 import { z } from 'zod';
-import { MAX_VXLAN_LINKS } from '../contract/vxlan.js';
+import type { PortInterval } from '../contract/steering.js';
+import { MAX_VXLAN_LINKS, VXLAN_SOURCES } from '../contract/vxlan.js';
 import { contains, parseAddress, TextError } from './address.js';
 import type { Item, Parts, Report } from './checks.js';
 import { unknownWord } from './errors.js';
 import { linkName } from './link-wireguard.js';
 import type { Config, LinkConfig, VxlanLinkConfig, WireguardLinkConfig } from './model.js';
-import { hasPort } from './ports.js';
+import { hasPort, subtract, union } from './ports.js';
 import { flag, interfaceName, map, must, oneOrList, ranged, show, text, word } from './schema-parts.js';
 
 /** IANA's port; flannel's is 8472. */
 const PORT = 4789;
 const TTL = 64;
+/** Where RFC 7348 §5 wants source ports. */
+const SOURCES = { first: 49_152, last: 65_535 } as const;
 /** RFC 791's least, and the longest packet that a TAP takes. */
 const MTU = { min: 68, max: 65_485 } as const;
 const MTU_WORDS = `auto or ${MTU.min} to ${MTU.max}`;
@@ -160,6 +163,12 @@ export function checkVxlanLinks(config: Config, parts: Parts, report: Report): v
     checkDevices(link, before, config, report);
     checkPort(link, before, config, report);
   });
+  if (links.length > 0 && sourcesOf(config) === undefined)
+    report.fail(
+      links[0]!.path,
+      `VXLAN needs ${links.length * VXLAN_SOURCES} source ports in a row between ${SOURCES.first} and ${SOURCES.last} that are neither in a pool nor forwarded; ` +
+        `take some out of the pool: ports: "…,~${SOURCES.last - 1023}-${SOURCES.last}"`,
+    );
 }
 
 /** The address that outer datagrams have: the link's own, or that of the WireGuard link below it. */
@@ -167,6 +176,21 @@ export function localOf(link: VxlanLinkConfig, config: Config): string {
   if (link.local !== '' || link.over === '') return link.local;
   const address = carrierOf(link, config.links)?.address?.address;
   return address === undefined ? '' : dotted(address);
+}
+
+/** The longest row of ports for outer datagrams: of RFC 7348 §5's range, none of the NAT's, none forwarded. undefined: too short for all links. */
+export function sourcesOf({ uplinks, forwards, links }: Config): PortInterval | undefined {
+  const own = links.map((link) => (link.kind === 'vxlan' ? link.port : link.listen));
+  const taken = [
+    ...uplinks.flatMap(({ pool }) => pool),
+    ...forwards.flatMap(({ ports }) => ports),
+    ...own.filter((port) => port !== 0).map((port) => ({ first: port, last: port })),
+  ];
+  const free = subtract([SOURCES], union(...taken.map((each) => [each])));
+  const length = ({ first, last }: PortInterval) => last - first + 1;
+  const [longest] = [...free].sort((a, b) => length(b) - length(a));
+  const wanted = links.filter(({ kind }) => kind === 'vxlan').length * VXLAN_SOURCES;
+  return longest !== undefined && length(longest) >= wanted ? longest : undefined;
 }
 
 export function carrierOf({ over }: VxlanLinkConfig, links: readonly LinkConfig[]): WireguardLinkConfig | undefined {

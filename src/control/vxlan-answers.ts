@@ -5,7 +5,7 @@ import type { Plan } from '../contract/plan.js';
 import type { VxlanStatus } from '../contract/vxlan.js';
 import { FIRST_DROP, OUTCOMES } from '../link/vxlan/outcome.js';
 import { vxlanLinks } from './compile-links.js';
-import { carrierOf, localOf } from './link-vxlan.js';
+import { carrierOf, localOf, sourcesOf } from './link-vxlan.js';
 import type { Config } from './model.js';
 import { macOf } from './tap-mac.js';
 import type { VxlanWanted } from './vxlan-links.js';
@@ -14,6 +14,7 @@ export const VXLAN_REJECTIONS = OUTCOMES.slice(FIRST_DROP);
 
 /** Orders of all VXLAN links; an MTU of 0 is to be found out. */
 export function wantedVxlan(config: Config, plan: Plan): VxlanWanted[] {
+  const sources = sourcesOf(config) ?? { first: 0, last: 0 }; // such a config is refused
   return vxlanLinks(config).map((link): VxlanWanted => {
     const carrier = carrierOf(link, config.links);
     const planned = plan.links.find(({ name }) => name === carrier?.name);
@@ -22,7 +23,7 @@ export function wantedVxlan(config: Config, plan: Plan): VxlanWanted[] {
     // What is to be encrypted must not find another way.
     const device = link.over === '' ? '' : config.tun.name;
     return {
-      order: { name, vni, local, port, ttl, device, remotes, learning, suppress, vlan, mtu, fdb, neighbours },
+      order: { name, vni, local, port, ttl, sources, device, remotes, learning, suppress, vlan, mtu, fdb, neighbours },
       tap: link.tap,
       bridge: link.bridge,
       mac: macOf(link, local),

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { formatErrors, parseConfig, printConfig } from '../../src/control/index.js';
+import { sourcesOf } from '../../src/control/link-vxlan.js';
 import { macOf } from '../../src/control/tap-mac.js';
 
 function errorsOf(text: string): string[] {
@@ -68,6 +69,18 @@ test('the TAP has one MAC address for ever: of one station, made here, another f
   assert.equal(text(macOf({ ...link, mac: '02:00:00:00:00:0b' }, '192.0.2.1', id)), '02000000000b');
 });
 
+test('source ports of tunnels are none of the NAT, of no forward and of no link', () => {
+  const sources = (ports: string, more = '') => {
+    const text = `uplink: { interface: eth0, address: 192.0.2.1, ports: "${ports}" }\nlans: [{ interface: eth1, subnet: 10.0.0.0/24 }]\n${link(GOOD)}${more}`;
+    const result = parseConfig(text, '/t.yaml');
+    if ('errors' in result) assert.fail(formatErrors(result.errors));
+    return sourcesOf(result.config);
+  };
+  assert.deepEqual(sources('20000-49999'), { first: 50_000, last: 65_535 });
+  assert.deepEqual(sources('20000-59999,61000-65535'), { first: 60_000, last: 60_999 });
+  assert.deepEqual(sources('20000-49999', 'forwards: ["60000:10.0.0.5:80/tcp"]\n'), { first: 50_000, last: 59_999 });
+});
+
 for (const [name, text, expected] of [
   ['no own address', link('vni: 42, remotes: 192.0.2.2'), /`local` is missing/],
   ['nobody on the other side', link('vni: 42, local: 192.0.2.1'), /neither `remotes` nor `fdb`/],
@@ -77,6 +90,11 @@ for (const [name, text, expected] of [
   ['a group address as a station', link(`${GOOD}, fdb: { "01:00:5e:00:00:01": 192.0.2.2 }`), /group address/],
   ['a TAP with a group address', link(GOOD, 'tap: vx0, mac: "03:00:00:00:00:01"'), /group address/],
   ['a TAP with no address', link(GOOD, 'tap: vx0, mac: "00:00:00:00:00:00"'), /no station's address/],
+  [
+    'a pool that leaves no source ports',
+    `uplink: { interface: eth0, address: 192.0.2.1, ports: "20000-65535" }\nlans: [{ interface: eth1, subnet: 10.0.0.0/24 }]\n${link(GOOD)}`,
+    /needs 64 source ports in a row between 49152 and 65535/,
+  ],
   ['an unknown carrier', link('vni: 42, remotes: 10.9.0.2, over: hq'), /unknown WireGuard link "hq"/],
   ['the TAP as its own bridge', link(GOOD, 'tap: vx0, bridge: vx0'), /is the TAP itself/],
   [

@@ -28,6 +28,16 @@ export interface NeighbourOptions {
   readonly random?: Random;
 }
 
+/** A learned pair. */
+export interface NeighbourRow {
+  readonly ip: Int32Array;
+  readonly hi: number;
+  readonly lo: number;
+  readonly side: number;
+  readonly router: boolean;
+  readonly seen: number;
+}
+
 export class Neighbours {
   readonly capacity: number;
   readonly age: number;
@@ -139,6 +149,17 @@ export class Neighbours {
       const row = this.#sweepAt;
       this.#sweepAt = row + 1 < this.capacity ? row + 1 : 0;
       if (this.#flags[row] !== 0 && this.#old(row, now)) this.#remove(row);
+    }
+  }
+
+  /** Every live pair that was learned. */
+  *learnedRows(now: number): Generator<NeighbourRow> {
+    for (let row = 0; row < this.capacity; row++) {
+      const flags = this.#flags[row]!;
+      if (flags === 0 || (flags & STATIC) !== 0 || this.#old(row, now)) continue;
+      const ip = this.#address.slice(row * 4, row * 4 + 4);
+      const [hi, lo, side, router] = [this.#hi[row]!, this.#lo[row]!, flags & LOCAL_SIDE, (flags & ROUTER) !== 0];
+      yield { ip, hi, lo, side, router, seen: this.#seen[row]! };
     }
   }
 

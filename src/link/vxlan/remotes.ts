@@ -81,6 +81,11 @@ export class Remotes {
     return NONE;
   }
 
+  /** Numbers of all remotes. */
+  *ids(): Generator<number> {
+    for (let id = 0; id < MAX_REMOTES; id++) if (this.#used[id] === 1) yield id;
+  }
+
   /** Four words of either family in #scratch, IPv4 as IPv4-mapped: a socket for both families says it so. Returns their hash. */
   #normalized(words: Int32Array, off: number): number {
     const s = this.#scratch;

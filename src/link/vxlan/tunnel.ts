@@ -11,7 +11,13 @@
  * The columns are shared by all links of a thread, since they hold nothing between two calls; the sockets are the tunnel's, the TAP's descriptor its owner's.
  */
 import { getSystemErrorName } from 'node:util';
-import type { VxlanFdbRow, VxlanOrder, VxlanRemoteStatus, VxlanStatus } from '../../contract/vxlan.js';
+import {
+  VXLAN_SOURCES,
+  type VxlanFdbRow,
+  type VxlanOrder,
+  type VxlanRemoteStatus,
+  type VxlanStatus,
+} from '../../contract/vxlan.js';
 import { native } from '../../native.js';
 import { Fragment, Ipv4, writeIpv4 } from '../../wire/ipv4.js';
 import { Udp } from '../../wire/udp.js';
@@ -31,10 +37,7 @@ const UDP = 17;
 /** From one made-up station to another: the program behind the TAP writes those of the way. */
 const OUTER_ETHERNET = Uint8Array.of(2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0);
 const OUTER_BYTES = OUTER_ETHERNET.length + Ipv4.BYTES + Udp.BYTES;
-/** Source ports of a link: enough for the paths that a network spreads flows over. */
-const PORTS = 64;
-const FIRST_PORT = 50_000;
-const PORTS_IN_ALL = 65_536 - FIRST_PORT;
+const PORTS = VXLAN_SOURCES;
 const TAP_SLOTS = 256;
 /** Super-frames that are under way at once stay in the cache. */
 const TAP_BYTES = 512 * 1024;
@@ -202,20 +205,22 @@ export class VxlanTunnel {
     return id;
   }
 
-  /** Free ports of the range that RFC 7348 §5 names, behind the usual pool of the NAT, from a place of our own on. */
+  /** Free ones of the order's ports, from a place of our own on. */
   #openSources(own: Int32Array, opened: number[]): void {
     const from = own.slice();
     const ports: number[] = [];
-    let port = FIRST_PORT + PORTS * (this.order.vni % Math.floor(PORTS_IN_ALL / PORTS));
+    const { vni, sources } = this.order;
+    const all = sources.last - sources.first + 1;
+    let port = sources.first + PORTS * (vni % Math.floor(all / PORTS));
     for (let tries = 0; opened.length <= PORTS; tries++) {
       from[Ep.PORT] = port;
-      port = port + 1 < FIRST_PORT + PORTS_IN_ALL ? port + 1 : FIRST_PORT;
+      port = port < sources.last ? port + 1 : sources.first;
       try {
-        const { fd, port } = native.vxlanOpen(from, this.order.ttl, false, this.order.device);
-        opened.push(fd);
-        ports.push(port);
+        const socket = native.vxlanOpen(from, this.order.ttl, false, this.order.device);
+        opened.push(socket.fd);
+        ports.push(socket.port);
       } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE' || tries === PORTS_IN_ALL) throw error;
+        if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE' || tries >= all) throw error;
       }
     }
     this.#sockets.set(opened.slice(1));

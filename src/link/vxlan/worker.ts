@@ -7,6 +7,7 @@ import { parentPort, receiveMessageOnPort } from 'node:worker_threads';
 import type { FromVxlan, ToVxlan, VxlanInit, VxlanStatus } from '../../contract/vxlan.js';
 import { native } from '../../native.js';
 import { describeLoop, LoopWatch } from './loop.js';
+import { type Memory, recall, remember } from './memory.js';
 import { Lanes, VxlanTunnel } from './tunnel.js';
 
 const WAKE = 0;
@@ -110,18 +111,24 @@ class VxlanWorker {
   #want({ id, links }: Extract<ToVxlan, { kind: 'want' }>): void {
     this.#problems.clear();
     const runs = (name: string) => this.#seats.find((seat) => seat?.tunnel.order.name === name)?.tunnel;
-    // What goes goes first: another may want its port.
+    // What goes goes first: another may want its port. What it knows waits for the link that comes in its place.
+    const known = new Map<string, Memory>();
     this.#seats.forEach((seat, place) => {
       if (seat === null) return;
       const { order, tapFd, outerFd } = seat.tunnel;
       const wanted = links.find((item) => item.order.name === order.name);
-      if (wanted?.tapFd !== tapFd || wanted.outerFd !== outerFd || !isDeepStrictEqual(wanted.order, order))
+      if (wanted?.tapFd !== tapFd || wanted.outerFd !== outerFd || !isDeepStrictEqual(wanted.order, order)) {
+        known.set(order.name, remember(seat.tunnel.vtep, native.boottime()));
         this.#leave(place);
+      }
     });
     for (const { order, tapFd, outerFd } of links) {
       if (runs(order.name)) continue;
       try {
-        this.#enter(new VxlanTunnel(order, tapFd, this.#lanes, this.#loops, outerFd));
+        const tunnel = new VxlanTunnel(order, tapFd, this.#lanes, this.#loops, outerFd);
+        const memory = known.get(order.name);
+        if (memory !== undefined) recall(tunnel.vtep, memory, native.boottime());
+        this.#enter(tunnel);
       } catch (error) {
         this.#problems.set(order.name, (error as Error).message);
       }
