@@ -274,10 +274,11 @@ function checkPort({ path, value }: VxlanItem, before: readonly VxlanItem[], con
   const fail = (message: string) => report.fail([...path, 'vxlan', 'port'], message);
   const { port } = value;
   const local = localOf(value, config);
-  const twin = before.find((link) => link.value.port === port && localOf(link.value, config) === local);
+  const same = before.filter((link) => link.value.port === port && localOf(link.value, config) === local);
+  const twin = same.find((link) => link.value.vni === value.vni || link.value.over !== value.over);
   if (twin !== undefined)
     fail(
-      `${port} at ${local} is the port of link "${twin.value.name}" at ${twin.value.origin} too; each link has a port or an address of its own`,
+      `${port} at ${local} is the port of link "${twin.value.name}" at ${twin.value.origin} too; links share a port where they differ by \`vni\` and have the same \`over\``,
     );
   for (const link of config.links)
     if (link.kind === 'wireguard' && link.listen === port)

@@ -69,6 +69,11 @@ test('the TAP has one MAC address for ever: of one station, made here, another f
   assert.equal(text(macOf({ ...link, mac: '02:00:00:00:00:0b' }, '192.0.2.1', id)), '02000000000b');
 });
 
+test('two networks on one address and port', () => {
+  const text = `${link(GOOD)}  - { name: b, vxlan: { vni: 43, local: 192.0.2.1, remotes: 192.0.2.2 }, tap: vx1 }\n`;
+  assert.equal(linksOf(text).length, 2);
+});
+
 test('source ports of tunnels are none of the NAT, of no forward and of no link', () => {
   const sources = (ports: string, more = '') => {
     const text = `uplink: { interface: eth0, address: 192.0.2.1, ports: "${ports}" }\nlans: [{ interface: eth1, subnet: 10.0.0.0/24 }]\n${link(GOOD)}${more}`;
@@ -98,9 +103,9 @@ for (const [name, text, expected] of [
   ['an unknown carrier', link('vni: 42, remotes: 10.9.0.2, over: hq'), /unknown WireGuard link "hq"/],
   ['the TAP as its own bridge', link(GOOD, 'tap: vx0, bridge: vx0'), /is the TAP itself/],
   [
-    'one port for two links',
-    `${link(GOOD)}  - { name: b, vxlan: { vni: 43, local: 192.0.2.1, remotes: 192.0.2.2 }, tap: vx1 }\n`,
-    /4789 at 192\.0\.2\.1 is the port of link "a" at t\.yaml:2:5 too/,
+    'one port and VNI for two links',
+    `${link(GOOD)}  - { name: b, vxlan: { vni: 42, local: 192.0.2.1, remotes: 192.0.2.2 }, tap: vx1 }\n`,
+    /4789 at 192\.0\.2\.1 is the port of link "a" at t\.yaml:2:5 too; links share a port where they differ by `vni`/,
   ],
   [
     'a remote that the carrier does not carry',

@@ -330,6 +330,47 @@ print('got', got.decode(), flush=True)`;
     assert.doesNotMatch((await stage.router.ns.must(['ip', '-br', 'link'])).toString(), /vx1/);
   });
 
+  test('two networks share a port; each goes on when the other goes, and a changed link keeps what it learned', async () => {
+    const { router, one, daemon } = stage;
+    const other = '  - { name: lan-c, vxlan: { vni: 99, local: 203.0.113.10, remotes: 198.51.100.10 }, tap: vx9 }\n';
+    one.ns.ip(
+      `link add vx9 type vxlan id 99 local ${INTERNET.one} remote ${P} dstport 4789`,
+      'addr add 10.9.9.2/24 dev vx9',
+      'link set vx9 up',
+    );
+    const reload = async (text: string) => {
+      const { code, stderr } = await daemon.reload(text);
+      assert.equal(code, 0, stderr);
+    };
+    const fdb = async () => (await daemon.json<VxlanFdb[]>('links', 'fdb', 'lan-a'))[0]!.rows.map(({ mac }) => mac);
+    for (const host of [one, stage.two]) await ping(host, '10.0.0.1');
+    await reload(withLinks('', other));
+    router.ns.ip('addr add 10.9.9.1/24 dev vx9');
+    await ping(router, '10.9.9.2');
+    await ping(one, '10.9.9.1');
+    await ping(router, '10.0.0.2');
+    await ping(one, '10.0.0.1');
+    await stream(one, router, '10.9.9.1', 20);
+    assert.equal(
+      (await daemon.json<VxlanLinkRow[]>('links')).every(({ problem }) => problem === ''),
+      true,
+    );
+    const before = await fdb();
+    assert.ok(before.includes(MAC[2]) && before.includes(MAC[3]), `${before}`);
+    // One remote less: what is behind the other is known on.
+    await reload(withLinks('', other).replace(`, ${INTERNET.two}]`, ']'));
+    const after = await fdb();
+    assert.ok(after.includes(MAC[2]) && !after.includes(MAC[3]), `${after}`);
+    await ping(router, '10.0.0.2');
+    // The one whose socket it was goes; then it comes back, and the other goes.
+    await reload(config(`links:\n${other}`));
+    await ping(one, '10.9.9.1');
+    await reload(withLinks());
+    await ping(one, '10.0.0.1');
+    await ping(router, '10.0.0.3');
+    one.ns.ip('link del vx9');
+  });
+
   test('REQ-49 REQ-50 as flannel has it: port 8472, nothing learned, nothing flooded; zero checksums, ports of the dynamic range', async () => {
     const { router, one, daemon } = stage;
     one.ns.ip('link del vx0');

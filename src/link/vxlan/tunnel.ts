@@ -29,6 +29,7 @@ import { VXLAN_BYTES } from './header.js';
 import type { LoopWatch } from './loop.js';
 import { parseIp } from './neighbours.js';
 import { OUTCOMES } from './outcome.js';
+import type { Port } from './port.js';
 import { RemoteStat, STAT_WORDS } from './remotes.js';
 import { Vtep } from './vtep.js';
 
@@ -56,7 +57,6 @@ export class Lanes {
 
 export class VxlanTunnel {
   readonly vtep: Vtep;
-  readonly fd: number;
   sendFailed = 0;
   tapFailed = 0;
   #nextTick = 0;
@@ -72,6 +72,8 @@ export class VxlanTunnel {
     readonly order: VxlanOrder,
     readonly tapFd: number,
     lanes: Lanes,
+    /** Where datagrams for it arrive; its owner's. */
+    readonly port: Port,
     loops: LoopWatch,
     /** TAP by which super-frames leave whole (host/outer-tap.ts); −1 = none: they are cut up. */
     readonly outerFd = -1,
@@ -91,8 +93,6 @@ export class VxlanTunnel {
     });
     try {
       this.#fill(order);
-      this.fd = native.vxlanOpen(own, order.ttl, true, order.device).fd;
-      opened.push(this.fd);
       this.#openSources(own, opened);
       this.#fillOuter(own);
     } catch (error) {
@@ -104,7 +104,6 @@ export class VxlanTunnel {
   }
 
   close(): void {
-    native.closeFd(this.fd);
     for (const fd of this.#sockets.subarray(0, PORTS)) native.closeFd(fd);
     for (const id of [this.#ids.out, this.#ids.in, this.#ids.own]) native.vxlanRelease(id);
     this.vtep.close();
@@ -125,13 +124,14 @@ export class VxlanTunnel {
     return n;
   }
 
-  /** One batch from the tunnel. Returns the datagrams received; 0 = none were there. */
-  receive(now: number): number {
-    const n = native.vxlanReceive(this.fd, this.#ids.in);
-    if (n <= 0) return 0;
-    const passed = this.vtep.fromTunnel(this.#lanes.in, n, now);
+  get inId(): number {
+    return this.#ids.in;
+  }
+
+  /** Datagrams that arrived: slots 0…n, of those the owner's (port.ts). */
+  take(n: number, now: number, owner: number): void {
+    const passed = this.vtep.fromTunnel(this.#lanes.in, n, now, owner);
     if (passed > 0) this.tapFailed += native.tapJoin(this.tapFd, this.#ids.in, n, this.order.mtu);
-    return n;
   }
 
   /** Ageing and probes, when it is time. Returns when next. */
@@ -212,7 +212,7 @@ export class VxlanTunnel {
     const { vni, sources } = this.order;
     const all = sources.last - sources.first + 1;
     let port = sources.first + PORTS * (vni % Math.floor(all / PORTS));
-    for (let tries = 0; opened.length <= PORTS; tries++) {
+    for (let tries = 0; opened.length < PORTS; tries++) {
       from[Ep.PORT] = port;
       port = port < sources.last ? port + 1 : sources.first;
       try {
@@ -223,7 +223,7 @@ export class VxlanTunnel {
         if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE' || tries >= all) throw error;
       }
     }
-    this.#sockets.set(opened.slice(1));
+    this.#sockets.set(opened);
     this.#sockets.set(ports, 2 * PORTS);
   }
 
@@ -271,6 +271,11 @@ export class VxlanTunnel {
     own.outRemote[0] = remote;
     this.sendFailed += native.vxlanSend(this.#ids.own, 1);
   }
+}
+
+/** The socket that datagrams for a link arrive at. Throws EADDRINUSE, EADDRNOTAVAIL… */
+export function openReceiving({ local, port, ttl, device }: VxlanOrder): number {
+  return native.vxlanOpen(endpointOf(local, port), ttl, true, device).fd;
 }
 
 function endpointOf(address: string, port: number): Int32Array {

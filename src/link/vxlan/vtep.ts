@@ -216,9 +216,13 @@ export class Vtep {
   // ---- From the tunnel.
 
   /** Slots 0…n of the columns, as columns.ts says. Returns how many are for the TAP (outcome PASS). */
-  fromTunnel(c: Columns, n: number, now: number): number {
+  fromTunnel(c: Columns, n: number, now: number, owner = -1): number {
     let passed = 0;
     for (let i = 0; i < n; i++) {
+      if (owner >= 0 && c.source[i] !== owner) {
+        c.outcome[i] = Outcome.WRONG_VNI; // another endpoint's, which counts it
+        continue;
+      }
       const outcome = this.#decapsulate(c, i, now);
       c.outcome[i] = outcome;
       this.counts[outcome]! += 1;

@@ -4,11 +4,12 @@
  */
 import { isDeepStrictEqual } from 'node:util';
 import { parentPort, receiveMessageOnPort } from 'node:worker_threads';
-import type { FromVxlan, ToVxlan, VxlanInit, VxlanStatus } from '../../contract/vxlan.js';
+import type { FromVxlan, ToVxlan, VxlanInit, VxlanOrder, VxlanStatus } from '../../contract/vxlan.js';
 import { native } from '../../native.js';
 import { describeLoop, LoopWatch } from './loop.js';
 import { type Memory, recall, remember } from './memory.js';
-import { Lanes, VxlanTunnel } from './tunnel.js';
+import { Port } from './port.js';
+import { Lanes, openReceiving, VxlanTunnel } from './tunnel.js';
 
 const WAKE = 0;
 /** Longest sleep, milliseconds. */
@@ -29,6 +30,8 @@ class VxlanWorker {
   readonly #wakeFd: number;
   readonly #poller = native.pollerCreate();
   readonly #lanes = new Lanes();
+  /** By address, port and device. */
+  readonly #ports = new Map<string, Port>();
   readonly #seats: (Seat | null)[] = [];
   /** Of links that carry nothing: name → why. */
   readonly #problems = new Map<string, string>();
@@ -79,7 +82,7 @@ class VxlanWorker {
   #serve(seat: Seat, place: number, bits: number, now: number): number {
     const { tunnel } = seat;
     try {
-      if (bits & 2) tunnel.receive(now);
+      if (bits & 2) tunnel.port.receive(now);
       if (bits & 1) tunnel.send(now);
       return tunnel.tick(now);
     } catch (error) {
@@ -125,7 +128,7 @@ class VxlanWorker {
     for (const { order, tapFd, outerFd } of links) {
       if (runs(order.name)) continue;
       try {
-        const tunnel = new VxlanTunnel(order, tapFd, this.#lanes, this.#loops, outerFd);
+        const tunnel = this.#open(order, tapFd, outerFd);
         const memory = known.get(order.name);
         if (memory !== undefined) recall(tunnel.vtep, memory, native.boottime());
         this.#enter(tunnel);
@@ -136,20 +139,48 @@ class VxlanWorker {
     post({ kind: 'done', id, problems: [...this.#problems] });
   }
 
+  #open(order: VxlanOrder, tapFd: number, outerFd: number): VxlanTunnel {
+    const key = `${order.local} ${order.port} ${order.device}`;
+    const port = this.#ports.get(key) ?? new Port(key, openReceiving(order), this.#lanes.in);
+    try {
+      return new VxlanTunnel(order, tapFd, this.#lanes, port, this.#loops, outerFd);
+    } catch (error) {
+      if (port.receivers.length === 0) native.closeFd(port.fd);
+      throw error;
+    }
+  }
+
   #enter(tunnel: VxlanTunnel): void {
     let place = this.#seats.indexOf(null);
     if (place < 0) place = this.#seats.length;
     this.#seats[place] = { tunnel, loop: '', loopUntil: 0 };
     native.pollerAdd(this.#poller, tunnel.tapFd, 2 * place + 1);
-    native.pollerAdd(this.#poller, tunnel.fd, 2 * place + 2);
+    const { port } = tunnel;
+    if (port.receivers.push(tunnel) > 1) return;
+    this.#ports.set(port.key, port);
+    native.pollerAdd(this.#poller, port.fd, 2 * place + 2);
   }
 
   #leave(place: number): void {
     const tunnel = this.#seats[place]?.tunnel;
     if (!tunnel) return;
-    for (const fd of [tunnel.tapFd, tunnel.fd]) native.pollerRemove(this.#poller, fd);
-    tunnel.close();
+    native.pollerRemove(this.#poller, tunnel.tapFd);
     this.#seats[place] = null;
+    this.#leavePort(tunnel);
+    tunnel.close();
+  }
+
+  /** The port stays while another link has it, and wakes us for that one then. */
+  #leavePort(tunnel: VxlanTunnel): void {
+    const { port } = tunnel;
+    port.receivers.splice(port.receivers.indexOf(tunnel), 1);
+    native.pollerRemove(this.#poller, port.fd);
+    const heir = this.#seats.findIndex((seat) => seat?.tunnel.port === port);
+    if (heir >= 0) native.pollerAdd(this.#poller, port.fd, 2 * heir + 2);
+    else {
+      this.#ports.delete(port.key);
+      native.closeFd(port.fd);
+    }
   }
 
   #status(): VxlanStatus[] {
