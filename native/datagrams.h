@@ -13,6 +13,12 @@
 #include <cstdint>
 #include <cstring>
 
+#ifndef IP_RECVFRAGSIZE
+#define IP_RECVFRAGSIZE 25
+#endif
+#ifndef IPV6_RECVFRAGSIZE
+#define IPV6_RECVFRAGSIZE 77
+#endif
 #ifndef UDP_SEGMENT
 #define UDP_SEGMENT 103
 #endif
@@ -54,10 +60,13 @@ struct Arrival {
   int32_t endpoint[kEndpointWords];
   int32_t segment;  // 0: it is one datagram
   uint8_t ecn;
+  int16_t tos;  // DSCP and ECN; −1: not told
+  bool fragmented, truncated;
 };
 
 inline void ReadAddress(const sockaddr_storage& from, Arrival* into) {
   memset(into, 0, sizeof *into);
+  into->tos = -1;
   int32_t* words = into->endpoint;
   if (from.ss_family == AF_INET) {
     const auto& four = reinterpret_cast<const sockaddr_in&>(from);
@@ -78,19 +87,30 @@ inline void ReadAddress(const sockaddr_storage& from, Arrival* into) {
 }
 
 inline void ReadControl(msghdr* message, Arrival* into) {
+  into->truncated = (message->msg_flags & MSG_TRUNC) != 0;
   for (cmsghdr* c = CMSG_FIRSTHDR(message); c != nullptr; c = CMSG_NXTHDR(message, c)) {
     const uint8_t* value = CMSG_DATA(c);
     size_t bytes = c->cmsg_len - CMSG_LEN(0);
-    if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TOS && bytes >= 1) into->ecn = value[0] & 3;
+    if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_TOS && bytes >= 1) {
+      into->ecn = value[0] & 3;
+      into->tos = value[0];
+    }
     if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_TCLASS && bytes >= 4) {
       int tos;
       memcpy(&tos, value, sizeof tos);
       into->ecn = static_cast<uint8_t>(tos & 3);
+      into->tos = static_cast<int16_t>(tos & 255);
     }
     if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_GRO && bytes >= 4) {
       int size;
       memcpy(&size, value, sizeof size);
       into->segment = size;
+    }
+    bool fragments = (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_RECVFRAGSIZE) || (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_RECVFRAGSIZE);
+    if (fragments && bytes >= 4) {
+      int size;
+      memcpy(&size, value, sizeof size);
+      into->fragmented = size > 0;
     }
     if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO && bytes >= sizeof(in_pktinfo)) {
       in_pktinfo info;

@@ -18,6 +18,7 @@
 #include "batches.h"
 #include "datagrams.h"
 #include "segment.h"
+#include "socket.h"
 
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -32,21 +33,11 @@
 
 namespace {
 
-// Messages a call: few large ones or many small ones, half a MiB of the cache either way. Their places are not a power of two apart: all small
-// ones would share the same few lines of the cache.
-constexpr int32_t kReceived = 64;
-constexpr int32_t kReceivedBytes = 512 * 1024;
-constexpr int32_t kStride = kMessageBytes + 1600;
-constexpr int32_t kSent = 32;
-constexpr int kSocketBuffer = 7 << 20;
-// A send waits for the socket buffer, which holds back the TUN and with it the senders; but not for ever.
-constexpr timeval kSendPatience = {0, 200'000};
-
 struct Registered : Datagrams {
   Napi::Reference<Napi::Array> keep;
 };
 
-struct Udp {
+struct Udp : Messages {
   std::vector<Registered> entries;
   Batches* batches;
   Splitter splitter;
@@ -55,38 +46,14 @@ struct Udp {
   int32_t split = 0;  // of the batch's list, how many have been taken
   Joiner joiner;
   Joiner to_batch;
-  mmsghdr messages[std::max(kReceived, kSent)];
-  sockaddr_storage addresses[std::max(kReceived, kSent)];
-  alignas(cmsghdr) uint8_t control[std::max(kReceived, kSent)][kControlBytes];
   iovec pieces[kSent * kSegments];
   Departure departures[kSent];
-  int32_t usual_bytes = kMessageBytes;  // of the longest message of the last call
 
   Registered* find(int32_t id) {
     if (id < 0 || static_cast<size_t>(id) >= entries.size() || entries[static_cast<size_t>(id)].data == nullptr) return nullptr;
     return &entries[static_cast<size_t>(id)];
   }
 };
-
-napi_value Number(napi_env env, int32_t number) {
-  napi_value value = nullptr;
-  napi_create_int32(env, number, &value);
-  return value;
-}
-
-bool Ints(napi_env env, napi_callback_info info, int32_t* into, size_t wanted, Udp** udp) {
-  napi_value args[5];
-  size_t count = 5;
-  void* data = nullptr;
-  if (napi_get_cb_info(env, info, &count, args, nullptr, &data) != napi_ok) return false;
-  *udp = static_cast<Udp*>(data);
-  for (size_t i = 0; i < wanted; i++) {
-    if (napi_get_value_int32(env, args[i], &into[i]) != napi_ok) return false;
-  }
-  return true;
-}
-
-void Wish(int fd, int level, int option, int value) { (void)setsockopt(fd, level, option, &value, sizeof value); }
 
 }  // namespace
 
@@ -107,12 +74,8 @@ static Napi::Value UdpOpen(const Napi::CallbackInfo& info) {
     close(fd);
     ThrowErrno(env, error, "setsockopt SO_MARK", "", "a mark on packets needs CAP_NET_ADMIN");
   }
-  Wish(fd, SOL_SOCKET, SO_RCVBUF, kSocketBuffer);
-  Wish(fd, SOL_SOCKET, SO_RCVBUFFORCE, kSocketBuffer);
-  Wish(fd, SOL_SOCKET, SO_SNDBUF, kSocketBuffer);
-  Wish(fd, SOL_SOCKET, SO_SNDBUFFORCE, kSocketBuffer);
-  (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &kSendPatience, sizeof kSendPatience);
-  Wish(fd, IPPROTO_UDP, UDP_GRO, 1);
+  WishToSend(fd);
+  WishToReceive(fd);
   if (six) {
     Wish(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
     Wish(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
@@ -225,37 +188,6 @@ static void DatagramsRelease(const Napi::CallbackInfo& info) {
 
 // -- hot: the way in --
 
-static int32_t ReceiveMessages(Udp* udp, const Datagrams& d, int fd) {
-  int32_t room = std::min({kReceived, (d.data_bytes + kStride - kMessageBytes) / kStride, std::max(8, kReceivedBytes / udp->usual_bytes)});
-  for (int32_t i = 0; i < room; i++) {
-    udp->pieces[i] = {d.data + i * kStride, static_cast<size_t>(kMessageBytes)};
-    msghdr& message = udp->messages[i].msg_hdr;
-    message = {};
-    message.msg_name = &udp->addresses[i];
-    message.msg_namelen = sizeof udp->addresses[i];
-    message.msg_iov = &udp->pieces[i];
-    message.msg_iovlen = 1;
-    message.msg_control = udp->control[i];
-    message.msg_controllen = kControlBytes;
-  }
-  int got;
-  do {
-    got = recvmmsg(fd, udp->messages, static_cast<unsigned>(room), MSG_DONTWAIT, nullptr);
-  } while (got < 0 && errno == EINTR);
-  if (got < 0) return errno == EAGAIN ? 0 : -errno;
-  int32_t slot = 0;
-  int32_t longest = 1;
-  for (int32_t i = 0; i < got; i++) {
-    longest = std::max(longest, static_cast<int32_t>(udp->messages[i].msg_len));
-    Arrival arrival;
-    ReadAddress(udp->addresses[i], &arrival);
-    ReadControl(&udp->messages[i].msg_hdr, &arrival);
-    slot = Spread(d, slot, i * kStride, static_cast<int32_t>(udp->messages[i].msg_len), arrival);
-  }
-  udp->usual_bytes = longest;
-  return slot;
-}
-
 // udpFilter(fd, program: Uint8Array) → was it taken?
 static Napi::Value UdpFilter(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
@@ -296,7 +228,9 @@ static napi_value UdpReceive(napi_env env, napi_callback_info info) {
   Udp* udp = nullptr;
   if (!Ints(env, info, args, 2, &udp)) return Number(env, -EINVAL);
   Registered* d = udp->find(args[1]);
-  return Number(env, d == nullptr ? -EINVAL : ReceiveMessages(udp, *d, args[0]));
+  if (d == nullptr) return Number(env, -EINVAL);
+  auto spread = [&](int32_t slot, int32_t off, int32_t bytes, const Arrival& arrival) { return Spread(*d, slot, off, bytes, arrival); };
+  return Number(env, udp->Receive(args[0], d->data, d->data_bytes, spread));
 }
 
 // Hands opened packets to the joiner.
@@ -325,11 +259,7 @@ static napi_value TunJoin(napi_env env, napi_callback_info info) {
   AddOpened(&joiner, *d, args[2], vnet);
   int32_t taken = 0;
   joiner.Flush(vnet, [&](const iovec* pieces, int32_t count) {
-    ssize_t bytes;
-    do {
-      bytes = writev(args[0], pieces, count);
-    } while (bytes < 0 && errno == EINTR);
-    if (bytes >= 0) taken++;
+    taken += WriteAll(args[0], pieces, count) ? 1 : 0;
   });
   return Number(env, taken);
 }
