@@ -72,6 +72,10 @@ function printVxlan(link: VxlanLinkRow): void {
   process.stdout.write(table(head, cells, [1, 2, 3, 4]).replace(/^(?=.)/gm, '  '));
   for (const { reason, packets, sentence } of link.rejected)
     print(`  rejected  ${short(packets)} ${reason}: ${sentence}`);
+  if (link.addressesRefused > 0)
+    print(
+      `  full      ${short(link.addressesRefused)} times an address was not learned: its place has its share of the table`,
+    );
   if (link.sendFailed + link.tapFailed > 0)
     print(
       `  errors    ${short(link.sendFailed)} datagrams could not be sent, ${short(link.tapFailed)} frames could not be given to ${link.tap}`,

@@ -103,8 +103,9 @@ export interface VxlanLinkRow {
   /** Name of the link that carries it, or ''. */
   readonly over: string;
   readonly remotes: readonly VxlanRemoteStatus[];
-  /** Addresses in the forwarding table. */
+  /** Addresses in the forwarding table, and how often one was not learned because the share of its place was full. */
   readonly addresses: number;
+  readonly addressesRefused: number;
   readonly rejected: LinkRow['rejected'];
   /** Datagrams that the kernel, and frames that the TAP did not take. */
   readonly sendFailed: number;

@@ -53,8 +53,9 @@ export interface VxlanStatus {
   /** Datagrams that the kernel did not take, and frames that the TAP did not. */
   readonly sendFailed: number;
   readonly tapFailed: number;
-  /** Rows of the forwarding table. */
+  /** Rows of the forwarding table, and those that found no room in it. */
   readonly addresses: number;
+  readonly refused: number;
 }
 
 export interface VxlanFdbRow {

@@ -58,6 +58,7 @@ export function vxlanRows(
       over: link.over,
       remotes: status?.remotes ?? [],
       addresses: status?.addresses ?? 0,
+      addressesRefused: status?.refused ?? 0,
       rejected: VXLAN_REJECTIONS.flatMap(({ name, sentence }) => {
         const packets = status?.outcomes[name] ?? 0;
         return packets > 0 ? [{ reason: name, packets, sentence }] : [];

@@ -58,6 +58,13 @@ async function reasons(): Promise<Record<string, number>> {
   return Object.fromEntries((await row()).rejected.map(({ reason, packets }) => [reason, packets]));
 }
 
+/** Datagrams that the kernel dropped for their checksum. */
+async function udpErrors(host: Host): Promise<number> {
+  const text = await host.ns.must(['cat', '/proc/self/net/snmp']);
+  const [names, values] = text.split('\n').filter((line) => line.startsWith('Udp:'));
+  return Number(values!.split(' ')[names!.split(' ').indexOf('InCsumErrors')]);
+}
+
 async function ping(from: Host, to: string, ...options: string[]): Promise<void> {
   const end = Date.now() + 60_000;
   for (;;) {
@@ -306,6 +313,91 @@ print('got', got.decode(), flush=True)`;
     const text = (await stage.daemon.cli('links')).stdout;
     assert.match(text, /lan-a: up, VXLAN 42 on vx0 in br0, .* UDP port 4789, MTU 1450/);
     assert.match(text, /rejected +\S+ stranger: From an address that is none of the configured remotes/);
+  });
+
+  test('REQ-51 REQ-50 a datagram that came in fragments is dropped and counted; a wrong UDP checksum never arrives', async () => {
+    const { one, router } = stage;
+    const frame = `${MAC[1].replaceAll(':', '')}${MAC[2].replaceAll(':', '')}0800${'00'.repeat(46)}`;
+    const before = await reasons();
+    await forge(one, `0800000000002a00${frame}${'00'.repeat(2000)}`);
+    await eventually(
+      'the fragments are counted',
+      async () => ((await reasons()).fragmented ?? 0) > (before.fragmented ?? 0),
+    );
+    // From a remote and of a wrong network, so that it would be counted if it were taken.
+    const forged = (sum: string) =>
+      one.ns.must([
+        'python3',
+        '-c',
+        `import socket; s = socket.socket(socket.AF_INET, socket.SOCK_RAW, 17); d = bytes.fromhex('0800000000002b00${frame}'); s.sendto((50000).to_bytes(2) + (4789).to_bytes(2) + (8 + len(d)).to_bytes(2) + bytes.fromhex('${sum}') + d, ('${P}', 0))`,
+      ]);
+    const wrong = async () => (await reasons())['wrong-vni'] ?? 0;
+    const [seen, errors] = [await wrong(), await udpErrors(router)];
+    await forged('1234');
+    await forged('0000');
+    await eventually('the one without a checksum is taken', async () => (await wrong()) > seen);
+    assert.equal(await wrong(), seen + 1);
+    assert.ok((await udpErrors(router)) > errors, 'the kernel counted the other');
+  });
+
+  test('who floods with made-up addresses fills its own share of the table, which is said; the others are known on', async () => {
+    const { one, two, router } = stage;
+    await ping(two, '10.0.0.1');
+    const flood = `import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for i in range(9000):
+    s.sendto(bytes.fromhex('0800000000002a00${MAC[1].replaceAll(':', '')}0211') + i.to_bytes(4) + bytes.fromhex('0800') + bytes(46), ('${P}', 4789))`;
+    await eventually('its share is full', async () => {
+      await one.ns.must(['python3', '-c', flood]);
+      return (await row()).addressesRefused > 0;
+    });
+    const [table] = await stage.daemon.json<VxlanFdb[]>('links', 'fdb', 'lan-a');
+    assert.equal(table!.rows.filter(({ remote }) => remote === INTERNET.one).length, 4096);
+    assert.ok(table!.rows.some(({ mac }) => mac === MAC[3]));
+    assert.match((await stage.daemon.cli('links')).stdout, /full +\S+.* an address was not learned/);
+    await ping(router, '10.0.0.3');
+    // The table begins anew with another network.
+    assert.equal((await stage.daemon.reload(config())).code, 0);
+    assert.equal((await stage.daemon.reload(withLinks())).code, 0);
+    await ping(router, '10.0.0.2');
+  });
+
+  test('REQ-47 REQ-53 over IPv6: what fits is 70 bytes less, TCP both ways, checksums in both directions', async () => {
+    const { router, one, daemon } = stage;
+    router.ns.ip(
+      `link add six type veth peer name six netns ${one.ns.name}`,
+      'addr add 2001:db8:6::1/64 dev six nodad',
+      'link set six up',
+    );
+    one.ns.ip(
+      'addr add 2001:db8:6::2/64 dev six nodad',
+      'link set six up',
+      'link add vx6 type vxlan id 6 local 2001:db8:6::2 remote 2001:db8:6::1 dstport 4789',
+      'addr add 10.6.0.2/24 dev vx6',
+      'link set vx6 up',
+    );
+    const link = '  - { name: lan-6, vxlan: { vni: 6, local: "2001:db8:6::1", remotes: "2001:db8:6::2" }, tap: vx6 }\n';
+    const { code, stderr } = await daemon.reload(withLinks('', link));
+    assert.equal(code, 0, stderr);
+    router.ns.ip('addr add 10.6.0.1/24 dev vx6');
+    await ping(router, '10.6.0.2', '-M', 'do', '-s', String(1430 - 28));
+    await ping(one, '10.6.0.1', '-M', 'do', '-s', String(1430 - 28));
+    const rows = await daemon.json<VxlanLinkRow[]>('links');
+    assert.deepEqual(
+      rows.map(({ mtu, problem }) => [mtu, problem]),
+      [
+        [1450, ''],
+        [1430, ''],
+      ],
+    );
+    const wire = one.ns.spawn(['tcpdump', '-lnvvi', 'six', '-c', '20', 'udp dst port 4789 and src host 2001:db8:6::1']);
+    await wire.waitFor(/listening/);
+    await stream(router, one, '10.6.0.2', 20);
+    await stream(one, router, '10.6.0.1', 20);
+    await wire.waitFor(/20 packets captured/);
+    assert.doesNotMatch(wire.stdout, /no cksum/);
+    one.ns.ip('link del vx6', 'link del six');
+    assert.equal((await daemon.reload(withLinks())).code, 0);
   });
 
   test('a second way between two bridges is found, named and broken', async () => {

@@ -160,6 +160,7 @@ export class VxlanTunnel {
       sendFailed: this.sendFailed,
       tapFailed: this.tapFailed,
       addresses: [...fdb.rows(native.boottime())].length,
+      refused: fdb.refused,
     };
   }
 

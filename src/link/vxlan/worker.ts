@@ -188,7 +188,7 @@ class VxlanWorker {
     const running = this.#seats.flatMap((seat) =>
       seat === null ? [] : [seat.tunnel.status(now < seat.loopUntil ? seat.loop : '')],
     );
-    const none = { loop: '', remotes: [], outcomes: {}, sendFailed: 0, tapFailed: 0, addresses: 0 };
+    const none = { loop: '', remotes: [], outcomes: {}, sendFailed: 0, tapFailed: 0, addresses: 0, refused: 0 };
     return [...running, ...[...this.#problems].map(([name, problem]) => ({ name, problem, ...none }))];
   }
 }
