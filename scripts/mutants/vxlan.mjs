@@ -167,3 +167,40 @@ mutant(
 );
 mutant(53, "vxlan: a removed remote's addresses stay", 'this.fdb.removePlace(id);', '');
 mutant(53, "vxlan: a super-frame's vnet header is written over", 'if (c.segment[i] === 0) writeHeader', 'writeHeader');
+
+const MEMORY = 'link/vxlan/memory';
+const CONFIG = 'control/links-vxlan';
+inFile('src/link/vxlan/memory.ts', MEMORY);
+mutant(53, 'vxlan: a changed link takes over what another network knew', 'if (memory.vni !== options.vni) return;', '');
+mutant(
+  53,
+  'vxlan: a changed link keeps addresses of a remote that went',
+  'if (at === LOCAL || place >= 0) fdb.learn(hi, lo, place, seen);',
+  'fdb.learn(hi, lo, place, seen);',
+);
+mutant(
+  53,
+  'vxlan: a changed link begins the age of addresses anew',
+  'fdb.learn(hi, lo, place, seen)',
+  'fdb.learn(hi, lo, place, now)',
+);
+mutant(
+  53,
+  'vxlan: a changed link answers for stations that it does not know',
+  'if (place !== UNKNOWN && (place === LOCAL) === (side === LOCAL_SIDE))',
+  'if (place !== UNKNOWN || side !== LOCAL_SIDE)',
+);
+inFile('src/link/vxlan/vtep.ts', 'link/vxlan/port');
+mutant(
+  48,
+  "vxlan: an endpoint takes its neighbour's datagrams at a shared port",
+  'if (owner >= 0 && c.source[i] !== owner) {',
+  'if (false) {',
+);
+inFile('src/control/link-vxlan.ts', CONFIG);
+mutant(49, 'vxlan: source ports lie in the pool', '...uplinks.flatMap(({ pool }) => pool),', '');
+mutant(49, 'vxlan: source ports are forwarded ones', '...forwards.flatMap(({ ports }) => ports),', '');
+mutant(48, 'vxlan: two links have one port and VNI', 'link.value.vni === value.vni || ', '');
+inFile('src/control/tap-mac.ts', CONFIG);
+mutant(53, "vxlan: a TAP's address may be a group's", 'mac[0] = (mac[0]! & 0xfc) | 2;', 'mac[0] = mac[0]! | 3;');
+mutant(53, 'vxlan: sites of one network have the same TAP address', '\\0${local}`', '`');

@@ -33,11 +33,14 @@ export class Port {
     const n = native.vxlanReceive(this.fd, receivers[0]!.inId);
     if (n <= 0) return 0;
     if (receivers.length === 1) receivers[0]!.take(n, now, -1);
-    else {
-      this.#sort(n);
-      for (let k = 0; k < receivers.length; k++) receivers[k]!.take(n, now, k);
-    }
+    else this.deal(n, now);
     return n;
+  }
+
+  /** Slots 0…n to those whose they are. */
+  deal(n: number, now: number): void {
+    this.#sort(n);
+    for (let k = 0; k < this.receivers.length; k++) this.receivers[k]!.take(n, now, k);
   }
 
   #sort(n: number): void {
