@@ -524,7 +524,6 @@ for i in range(9000):
   test('links alone, without uplink and LANs; a bridge that is missing is named; stop leaves nothing', async () => {
     const { router, one, daemon } = stage;
     const mac = async () => /vx0 +\S+ +(\S+)/.exec(await router.ns.must(['ip', '-br', 'link', 'show', 'vx0']))![1];
-    const before = await mac();
     assert.equal(await daemon.stop(), 0);
     assert.doesNotMatch((await router.ns.must(['ip', '-br', 'link'])).toString(), /vx0|tgouter/);
     const only = `links: [{ name: lan-a, vxlan: { vni: 42, local: ${P}, port: 8472, remotes: ${INTERNET.one} }, tap: vx0, bridge: br9 }]\n`;
@@ -534,7 +533,12 @@ for i in range(9000):
     assert.equal((await daemon.reload(only.replace('br9', 'br0'))).code, 0);
     await ping(router, '10.0.0.2');
     await ping(one, '10.0.0.1');
+    const before = await mac();
+    await daemon.kill();
+    daemon.configure(only.replace('br9', 'br0'));
+    await daemon.up();
     assert.equal(await mac(), before, 'the TAP has the address that it had');
+    await ping(one, '10.0.0.1');
     const named = only.replace('br9', 'br0').replace('tap: vx0', 'tap: vx0, mac: "02:00:00:00:00:77"');
     assert.equal((await daemon.reload(named)).code, 0);
     assert.equal(await mac(), '02:00:00:00:00:77');
