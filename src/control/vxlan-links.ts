@@ -7,7 +7,7 @@
  */
 import { Worker } from 'node:worker_threads';
 import type { FromVxlan, ToVxlan, VxlanFdbRow, VxlanInit, VxlanOrder, VxlanStatus } from '../contract/vxlan.js';
-import { findLink, Netlink, type OuterTap, openOuterTap, setLink } from '../host/index.js';
+import { findLink, Netlink, type OuterTap, openOuterTap, setLink, verifyOuterTap } from '../host/index.js';
 import { mtuProblem, tapMtu } from '../link/vxlan/mtu.js';
 import { ENDPOINT_WORDS, Ep, parseAddress } from '../link/wireguard/endpoint.js';
 import { native } from '../native.js';
@@ -18,6 +18,8 @@ const TX_QUEUE = 1000;
 const PATIENCE_MS = 10_000;
 /** Between two starts of a thread that failed. */
 const RESTART_MS = 1000;
+/** Between two looks at the device by which super-frames leave: as long TCP may stand still. */
+const OUTER_MS = 1000;
 
 export interface VxlanWanted {
   readonly order: VxlanOrder;
@@ -57,6 +59,7 @@ export class VxlanLinks {
   readonly #taps = new Map<string, Tap>();
   /** undefined: not tried yet; null: this kernel cannot. */
   #outer: OuterTap | null | undefined;
+  #outerTimer: NodeJS.Timeout | undefined;
   readonly #asked = new Map<number, (answer: Answer | null) => void>();
   #wanted: readonly VxlanWanted[] = [];
   #problems: readonly (readonly [string, string])[] = [];
@@ -116,8 +119,10 @@ export class VxlanLinks {
     const told = new Map(this.#problems);
     this.#problems = problems;
     for (const [name, text] of problems) if (told.get(name) !== text) this.#log('error', `link "${name}": ${text}`);
-    if (wanted.length === 0) await this.#end();
-    else if (problems.length > 0) this.#again(RETRY_MS);
+    if (wanted.length === 0) {
+      await this.#end();
+      this.#dropOuter();
+    } else if (problems.length > 0) this.#again(RETRY_MS);
   }
 
   async status(): Promise<readonly VxlanStatus[]> {
@@ -138,7 +143,7 @@ export class VxlanLinks {
     this.#wanted = [];
     await this.#end();
     for (const name of [...this.#taps.keys()]) this.#drop(name);
-    if (this.#outer) native.closeFd(this.#outer.fd);
+    this.#dropOuter();
     this.#netlink.close();
   }
 
@@ -173,12 +178,31 @@ export class VxlanLinks {
     if (this.#outer === undefined) {
       try {
         this.#outer = openOuterTap(this.#netlink);
+        this.#outerTimer = setInterval(() => this.#verifyOuter(), OUTER_MS).unref();
       } catch (error) {
         this.#outer = null;
         this.#log('info', `TCP over VXLAN is cut up here and not by the kernel: ${(error as Error).message}`);
       }
     }
     return this.#outer?.fd ?? -1;
+  }
+
+  #verifyOuter(): void {
+    try {
+      if (this.#outer && verifyOuterTap(this.#outer))
+        this.#log(
+          'warn',
+          `forwarding of ${this.#outer.name} was switched off, perhaps with net.ipv4.ip_forward; it is on again`,
+        );
+    } catch (error) {
+      this.#log('warn', `${this.#outer?.name}: ${(error as Error).message}`);
+    }
+  }
+
+  #dropOuter(): void {
+    clearInterval(this.#outerTimer);
+    if (this.#outer) native.closeFd(this.#outer.fd);
+    this.#outer = undefined;
   }
 
   #bridge(name: string): number {

@@ -8,7 +8,7 @@ export type { Check, PreflightInput } from './check.js';
 export { type Change, Journal, type UndoReport } from './journal.js';
 export { findLink, type Link, readLinks, setLink } from './link.js';
 export { KernelError, Netlink } from './netlink.js';
-export { type OuterTap, openOuterTap } from './outer-tap.js';
+export { type OuterTap, openOuterTap, verifyOuterTap } from './outer-tap.js';
 export { reservePorts } from './reserve.js';
 export { applySteering, closeSteering, type SteeringReport, verifySteering } from './steer.js';
 export { type SteeringWatch, watchSteering } from './steer-watch.js';

@@ -13,7 +13,7 @@
 import { native } from '../native.js';
 import { findLink, setLink } from './link.js';
 import type { Netlink } from './netlink.js';
-import { confPath, sysctlExists, writeSysctl } from './sysctl.js';
+import { confPath, readSysctl, sysctlExists, writeSysctl } from './sysctl.js';
 import { addClsact, ETH_P_IP, INGRESS, writeFilter } from './tc.js';
 
 const NAME = 'tgouter%d';
@@ -56,6 +56,15 @@ export function openOuterTap(nl: Netlink): OuterTap {
     native.closeFd(fd);
     throw error;
   }
+}
+
+/** A write to net.ipv4.ip_forward, by whomever, reaches the `forwarding` of every device, and without it the look-up finds nothing. True: it had to be set again. */
+export function verifyOuterTap({ name }: OuterTap): boolean {
+  const path = confPath(name, 'forwarding');
+  const now = readSysctl(path);
+  if (now === undefined || now === '1') return false; // or somebody deleted it: then frames are cut up
+  writeSysctl(path, '1');
+  return true;
 }
 
 // ---- The program (RFC 9669). Registers: 0 result, 1–5 arguments, 6 the packet, 10 the end of the stack.

@@ -284,6 +284,9 @@ print('got', got.decode(), flush=True)`;
     assert.equal(ports.size, 1, `${[...ports]}`);
     assert.ok([...ports][0]! >= 49_152);
     assert.doesNotMatch(cut.stdout, /incorrect/);
+    // Somebody switches routing off for the whole host, and with it that of our device.
+    for (const value of ['1', '0']) await router.ns.must(['sysctl', '-w', `net.ipv4.ip_forward=${value}`]);
+    await stream(router, one, '10.0.0.2', 20);
   });
 
   test('complete checksums and single packets, as from a real network card', async () => {
