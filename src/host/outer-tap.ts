@@ -58,7 +58,7 @@ export function openOuterTap(nl: Netlink): OuterTap {
   }
 }
 
-/** A write to net.ipv4.ip_forward, by whomever, reaches the `forwarding` of every device, and without it the look-up finds nothing. True: it had to be set again. */
+/** A write to net.ipv4.ip_forward, by whomever, reaches the `forwarding` of every device, and without it the look-up finds nothing: TCP goes on by its single segments, at a thousandth of the speed. True: it had to be set again. */
 export function verifyOuterTap({ name }: OuterTap): boolean {
   const path = confPath(name, 'forwarding');
   const now = readSysctl(path);

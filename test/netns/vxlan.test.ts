@@ -286,6 +286,8 @@ print('got', got.decode(), flush=True)`;
     assert.doesNotMatch(cut.stdout, /incorrect/);
     // Somebody switches routing off for the whole host, and with it that of our device.
     for (const value of ['1', '0']) await router.ns.must(['sysctl', '-w', `net.ipv4.ip_forward=${value}`]);
+    const forwarding = ['cat', '/proc/sys/net/ipv4/conf/tgouter0/forwarding'];
+    await eventually('the device forwards again', async () => (await router.ns.must(forwarding)).trim() === '1');
     await stream(router, one, '10.0.0.2', 20);
   });
 
