@@ -2,7 +2,18 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { type Host, until } from '../../src/lab/index.js';
-import { FAR, LINK_MTU, meet, NEAR_LINK, PHONE, raisePhone, raiseSites, SIX, type SiteStage } from './site-stage.js';
+import {
+  FAR,
+  LINK_MTU,
+  meet,
+  NEAR_LINK,
+  nearConfig,
+  PHONE,
+  raisePhone,
+  raiseSites,
+  SIX,
+  type SiteStage,
+} from './site-stage.js';
 import { addressOf, Capture, diffState, INTERNET, kernelState, LAN, P } from './stage.js';
 
 /** A gigabyte where somebody asks for it. */
@@ -207,6 +218,26 @@ describe('two sites', () => {
     const got = await d.download(`http://${LAN.a}:8080/${8 << 20}`);
     assert.ok(got.intact);
     assert.deepEqual(await watch.stop(), [], 'every datagram had DF');
+  });
+
+  test('IPv6: a reload takes it away from the TUN, and another one brings it back', async () => {
+    const { a, near, router } = stage;
+    const whole = nearConfig(stage);
+    const four = whole
+      .replace(/, ipv6: "[^"]+"/, '')
+      .replace(/"fd99::1\/64", /, '')
+      .replace(/, "[0-9a-f:]+\/\d+"/g, '');
+    assert.doesNotMatch(four, /[0-9a-f]::/);
+    const off = async () => (await router.ns.must(['sysctl', '-n', 'net.ipv6.conf.tungate0.disable_ipv6'])).trim();
+    assert.equal(await off(), '0');
+    assert.equal((await near.reload(four)).code, 0);
+    assert.equal(await off(), '1');
+    assert.equal(await router.ns.must(['ip', '-6', 'route', 'show', 'dev', 'tungate0']), '');
+    assert.ok((await ping(a, FAR.d)).ok);
+    assert.equal((await a.ns.run(['ping', '-c', '1', '-W', '1', SIX.far.d])).code, 1);
+    assert.equal((await near.reload(whole)).code, 0);
+    await until(async () => (await ping(a, SIX.far.d)).ok, 'IPv6 is back');
+    assert.match(await router.ns.must(['ip', '-6', 'addr', 'show', 'dev', 'tungate0']), /fd99::1\/128/);
   });
 
   test('a plain stop leaves the kernel as it was', async () => {
