@@ -3,7 +3,7 @@
  *
  * Theory of operation. A message that is not a transport message costs a call's share, a copy, a MAC, and under load a cookie reply: some five microseconds. 20,000 a second
  * are a tenth of a core, which is what they may cost; above ON a second only one in 2^n is let through, with n so that some 5,000 to 20,000 a second remain. Transport
- * messages always pass, and handshakes from the addresses of peers with a session, so that those go on and renew themselves. Others have to be lucky: a new peer's
+ * messages always pass, and handshakes from the addresses of peers with a session, or whom we have called, so that those go on and renew themselves. Others have to be lucky: a new peer's
  * first handshake, and its second one with the cookie. Without the filter they would have to be as lucky with a queue that overflows, and everybody else too.
  *
  * The filter is looked at each WINDOW; what it lets through tells whether it must let through more or less, and in the end nothing is left to be filtered.
@@ -18,8 +18,8 @@ const LEAST = 5000;
 const MOST = 20_000;
 /** One in 2^n; at the most. */
 const DEEPEST = 12;
-/** Peers that are told from strangers by their addresses; what more there are are strangers. */
-const KNOWN = 64;
+/** Peers that are told from strangers by their addresses: five to seven of 4096 instructions each. What more there are are strangers. */
+const KNOWN = 256;
 
 export class Sieve {
   /** Messages that were not transport messages since the window began. */

@@ -117,9 +117,11 @@ export class SiteLink extends TunnelEnd {
     return depth > 0 ? now + WINDOW : Number.POSITIVE_INFINITY;
   }
 
-  /** Where the peers are that have a session. */
+  /** Where the peers are that have a session, or are asked for one. */
   #endpoints(): Int32Array {
-    const peers = this.device.peers.filter((peer) => peer?.hasEndpoint && (peer.current ?? peer.next) !== null);
+    const peers = this.device.peers.filter(
+      (peer) => peer?.hasEndpoint && (peer.current ?? peer.next ?? peer.initiator) !== null,
+    );
     const words = new Int32Array(peers.length * ENDPOINT_WORDS);
     for (const [at, peer] of peers.entries()) words.set(peer!.endpoint, at * ENDPOINT_WORDS);
     return words;
