@@ -28,6 +28,8 @@ const RATES = [20_000, 0];
 
 interface Figure {
   readonly gbps: number;
+  /** Processor seconds of both routers a gigabit. */
+  readonly cpu: number;
   readonly perSecond: number;
 }
 
@@ -40,14 +42,16 @@ async function measure(sites: RoutedSites, seconds: number, kind: string, to: nu
           ...[process.execPath, FLOODER, kind, `${NEAR_OTHER}:${to}`, near.public, absent.secret, String(rate)],
         ]);
   await flood?.waitFor(/flooding/);
-  const { gbps } = await iperf(sites.d, sites.a, D, { seconds });
-  if (flood === null) return { gbps, perSecond: 0 };
+  const before = sites.cpu();
+  const { gbps, bytes } = await iperf(sites.d, sites.a, D, { seconds });
+  const cpu = (sites.cpu() - before) / ((bytes * 8) / 1e9);
+  if (flood === null) return { gbps, cpu, perSecond: 0 };
   await flood.stop();
   const { sent, seconds: took } = JSON.parse(flood.stdout.trim().split('\n').at(-1)!) as {
     sent: number;
     seconds: number;
   };
-  return { gbps, perSecond: sent / took };
+  return { gbps, cpu, perSecond: sent / took };
 }
 
 const median = (list: readonly number[]): number => [...list].sort((x, y) => x - y)[list.length >> 1]!;
@@ -73,7 +77,7 @@ try {
           `${kind} ${rate || 'line rate'}: ${Object.entries(figures)
             .map(
               ([name, list]) =>
-                `${name} ${list.at(-1)!.gbps.toFixed(2)} Gb/s (${Math.round(list.at(-1)!.perSecond)}/s)`,
+                `${name} ${list.at(-1)!.gbps.toFixed(2)} Gb/s, ${list.at(-1)!.cpu.toFixed(2)} CPU s/Gb (${Math.round(list.at(-1)!.perSecond)}/s)`,
             )
             .join(', ')}`,
         );
@@ -90,7 +94,11 @@ try {
           'TCP, Gb/s': digits(rates.link),
           'beside a socket that discards': digits(rates.discarded),
           'without a flood': digits(rates.quiet),
-          cost: `${digits((1 - rates.link / rates.discarded) * 100)} %`,
+          'CPU s/Gb': digits(median(figures.link.map(({ cpu }) => cpu))),
+          'CPU s/Gb beside a socket that discards': digits(median(figures.discarded.map(({ cpu }) => cpu))),
+          // Of the rounds' own ratios: the machine is not the same from one to the next.
+          cost: `${digits((1 - median(figures.link.map(({ gbps }, n) => gbps / figures.discarded[n]!.gbps))) * 100)} %`,
+          'cost beside no flood': `${digits((1 - median(figures.link.map(({ gbps }, n) => gbps / figures.quiet[n]!.gbps))) * 100)} %`,
         }),
       );
     }

@@ -159,6 +159,12 @@ mutant(
   '[EQUAL, 0, 1, TRANSPORT], PASS]',
   '[EQUAL, 0, 1, TRANSPORT + 1], PASS]',
 );
+mutant(
+  57,
+  "sieve: a peer's address is trusted whatever comes from it",
+  'if (this.depth >= VAIN) this.trusting = false;',
+  '',
+);
 mutant(57, 'sieve: it never ends', 'else if (rate < LEAST) this.depth = Math.max(0, this.depth - 1);', '');
 mutant(57, 'sieve: all or nothing', '2 ** (32 - depth)], DROP, PASS', '0], DROP, PASS');
 mutant(57, 'sieve: as deep for every flood', 'this.depth = Math.min(DEEPEST, this.depth + 1)', 'this.depth = 1');

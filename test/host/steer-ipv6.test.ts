@@ -97,3 +97,24 @@ test('any set of prefixes, in as many programs as it takes, does what is said', 
     { numRuns: 150, endOnFailure: true },
   );
 });
+
+test('200 sites are several programs, and each is steered', () => {
+  const sites = Array.from({ length: 200 }, (_, i) => `2001:db8:${(i + 16).toString(16)}::/48`);
+  const ipv6 = steering({ sites, inside: sites });
+  const programs = lanPrograms(ipv6, [parsePrefix6('2001:db8:1::/64')], RESULTS);
+  assert.deepEqual(
+    programs.filter(({ action }) => action === 'drop').map(({ part }) => part),
+    [0, 1, 2, 3],
+  );
+  const drops = uplinkPrograms(ipv6, RESULTS.drop);
+  const [a, outside] = ['2001:db8:1::a', '2001:db8:ffff::1'].map(parseAddress6) as [Words6, Words6];
+  for (const site of sites) {
+    const address = parseAddress6(site.replace('/48', '7'));
+    assert.equal(fate(programs, frame(a, address)), 'redirect', site);
+    assert.ok(
+      drops.some(({ program }) => runProgram(program, frame(address, a)) === RESULTS.drop.yes),
+      site,
+    );
+  }
+  assert.equal(fate(programs, frame(a, outside)), 'kernel');
+});

@@ -37,7 +37,7 @@ const rows = [
   [
     'UNREAD',
     'unread',
-    "Dropped by the kernel: the socket's queue was full, or strangers' handshakes came by tens of thousands a second and most were filtered.",
+    "Dropped by the kernel (what it had joined counts as one): the socket's queue was full, or strangers' handshakes came too fast and most were filtered.",
   ],
 ] as const satisfies readonly (readonly [string, string, string])[];
 

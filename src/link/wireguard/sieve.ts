@@ -4,7 +4,7 @@
  * Theory of operation. A message that is not a transport message costs a call's share, a copy, a MAC, and under load a cookie reply: some five microseconds. 20,000 a second
  * are a tenth of a core, which is what they may cost; above ON a second only one in 2^n is let through, with n so that some 5,000 to 20,000 a second remain. Transport
  * messages always pass, and handshakes from the addresses of peers with a session, or whom we have called, so that those go on and renew themselves. Others have to be lucky: a new peer's
- * first handshake, and its second one with the cookie. Without the filter they would have to be as lucky with a queue that overflows, and everybody else too.
+ * first handshake, and its second one with the cookie. A flood that comes from a peer's address, or pretends to, ends that privilege until it is over. Without the filter they would have to be as lucky with a queue that overflows, and everybody else too.
  *
  * The filter is looked at each WINDOW; what it lets through tells whether it must let through more or less, and in the end nothing is left to be filtered.
  * What it dropped is counted by the kernel (`unread`).
@@ -18,6 +18,8 @@ const LEAST = 5000;
 const MOST = 20_000;
 /** One in 2^n; at the most. */
 const DEEPEST = 12;
+/** What still comes when so little of the strangers' passes is no stranger's. */
+const VAIN = 8;
 /** Peers that are told from strangers by their addresses: five to seven of 4096 instructions each. What more there are are strangers. */
 const KNOWN = 256;
 
@@ -26,6 +28,8 @@ export class Sieve {
   seen = 0;
   /** One in 2^depth passes; 0: no filter. */
   depth = 0;
+  /** Handshakes from addresses of peers pass. Not in a flood that comes from there, or says so. */
+  trusting = true;
   #from = 0;
 
   /** Is a look due? Without a flood nobody need come for it. */
@@ -37,12 +41,16 @@ export class Sieve {
   judge(now: number): boolean {
     const rate = (this.seen * 1000) / Math.max(WINDOW, now - this.#from);
     const before = this.depth;
+    const trusted = this.trusting;
     this.seen = 0;
     this.#from = now;
     if (before === 0) this.depth = rate > ON ? 1 : 0;
-    if (this.depth > 0 && rate > MOST) this.depth = Math.min(DEEPEST, this.depth + 1);
-    else if (rate < LEAST) this.depth = Math.max(0, this.depth - 1);
-    return this.depth !== before;
+    if (this.depth > 0 && rate > MOST) {
+      if (this.depth >= VAIN) this.trusting = false;
+      this.depth = Math.min(DEEPEST, this.depth + 1);
+    } else if (rate < LEAST) this.depth = Math.max(0, this.depth - 1);
+    if (this.depth === 0) this.trusting = true;
+    return this.depth !== before || this.trusting !== trusted;
   }
 }
 

@@ -109,7 +109,7 @@ export class SiteLink extends TunnelEnd {
       return was > 0 ? now + WINDOW : Number.POSITIVE_INFINITY;
     this.#siftAt = now + SIFT_MS;
     const { depth } = sieve;
-    const known = depth === 0 ? NOBODY : this.#endpoints();
+    const known = depth === 0 || !sieve.trusting ? NOBODY : this.#endpoints();
     const { four, six } = this.port;
     if (four >= 0) native.udpFilter(four, sieveProgram(depth, 4, known));
     if (six >= 0) native.udpFilter(six, sieveProgram(depth, 6, known));
@@ -117,11 +117,9 @@ export class SiteLink extends TunnelEnd {
     return depth > 0 ? now + WINDOW : Number.POSITIVE_INFINITY;
   }
 
-  /** Where the peers are that have a session, or are asked for one. */
+  /** Where the peers are that have a session and have spoken in it (who plays an old initiation again has not), or are asked for one. */
   #endpoints(): Int32Array {
-    const peers = this.device.peers.filter(
-      (peer) => peer?.hasEndpoint && (peer.current ?? peer.next ?? peer.initiator) !== null,
-    );
+    const peers = this.device.peers.filter((peer) => peer?.hasEndpoint && (peer.current ?? peer.initiator) !== null);
     const words = new Int32Array(peers.length * ENDPOINT_WORDS);
     for (const [at, peer] of peers.entries()) words.set(peer!.endpoint, at * ENDPOINT_WORDS);
     return words;

@@ -3,12 +3,17 @@ import assert from 'node:assert/strict';
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
 import { type TestContext, test } from 'node:test';
+import { Lanes, SiteLink } from '../../../src/link/index.js';
 import { UdpPort } from '../../../src/link/udp.js';
 import { Columns } from '../../../src/link/wireguard/columns.js';
+import { MacMaker } from '../../../src/link/wireguard/cookie.js';
 import { ENDPOINT_WORDS, parseEndpoint } from '../../../src/link/wireguard/endpoint.js';
+import { Initiation, newInitiation, timestampOf } from '../../../src/link/wireguard/messages.js';
+import { Initiator, staticShared } from '../../../src/link/wireguard/noise.js';
 import { OUTCOMES, Outcome } from '../../../src/link/wireguard/outcome.js';
 import { Sieve, sieveProgram, WINDOW } from '../../../src/link/wireguard/sieve.js';
 import { native } from '../../../src/native.js';
+import { hex, newKeys } from '../../datapath/sites-rig.js';
 import { Node, packetOf, pair, World } from './sim.js';
 
 test('REQ-57 floods beside a running session: each kind has its name, and every packet of the peer passes', () => {
@@ -73,6 +78,25 @@ test('the filter begins above 30,000 a second, goes deeper while more than 20,00
   assert.deepEqual(window(500_000 / 32), [5, false]);
   for (const depth of [4, 3, 2, 1, 0]) assert.deepEqual(window(0), [depth, true]);
   assert.deepEqual(window(0), [0, false]);
+});
+
+test("a flood from a peer's address, which the filter lets through, ends that privilege until the flood is over", () => {
+  const sieve = new Sieve();
+  let now = 1_000_000;
+  const window = (rate: number) => {
+    sieve.seen = (rate * WINDOW) / 1000;
+    now += WINDOW;
+    return sieve.judge(now);
+  };
+  window(0);
+  for (let n = 0; n < 7; n++) window(100_000);
+  assert.deepEqual([sieve.depth, sieve.trusting], [8, true]);
+  assert.ok(window(100_000));
+  assert.equal(sieve.trusting, false);
+  while (sieve.depth > 1) window(0);
+  assert.equal(sieve.trusting, false);
+  window(0);
+  assert.deepEqual([sieve.depth, sieve.trusting], [0, true]);
 });
 
 interface Ground {
@@ -152,3 +176,58 @@ for (const family of [4, 6] as const)
       'any number of peers',
     );
   });
+
+test('REQ-57 a right initiation played again 64,000 times a second, from the address where it was taken once, is filtered: its sender has no session', (t) => {
+  const [ours, theirs] = [newKeys(), newKeys()];
+  const told: boolean[] = [];
+  const flooded = (is: boolean) => {
+    told.push(is);
+  };
+  const link = new SiteLink('hq', { lanes: new Lanes(), mtu: 1420, silent: () => {}, narrow: () => {}, flooded });
+  let now = 1_000_000;
+  link.start(now);
+  link.answer(
+    `set=1\nprivate_key=${hex(ours.secret)}\npublic_key=${hex(theirs.public)}\nallowed_ip=10.0.0.2/32\n`,
+    now,
+    assert.fail,
+  );
+  const message = newInitiation(7);
+  const shared = staticShared(theirs, ours.public)!;
+  Initiator.start(theirs, ours.public, shared, newKeys().secret, timestampOf(now), message, Initiation.EPHEMERAL);
+  new MacMaker(ours.public).stamp(message, now);
+  const port = new UdpPort();
+  port.start();
+  const columns = new Columns(64, new Uint8Array(64 * 160));
+  t.after(() => {
+    link.close();
+    port.stop();
+    columns.close();
+  });
+  for (let i = 0; i < 64; i++) {
+    columns.data.set(message, i * 160);
+    columns.off[i] = i * 160;
+    columns.endpoint.set(parseEndpoint(`127.0.0.1:${link.port.port}`)!, i * ENDPOINT_WORDS);
+  }
+  const millis = 1000;
+  for (let n = 0; n < millis; n++) {
+    now += 1;
+    columns.len.fill(message.length);
+    columns.outcome.fill(Outcome.PASS);
+    native.udpSend(port.four, port.six, columns.datagrams, 64);
+    link.begin();
+    for (let calls = 0; calls < 4; calls++) link.open(link.port.four, now);
+    link.tick(now);
+  }
+  const { outcomes } = link.status();
+  assert.deepEqual(told, [true]);
+  const read = outcomes['cookie-sent']! + outcomes['old-handshake']!;
+  assert.ok(read < (64 * millis) / 2, JSON.stringify(outcomes));
+  // Neighbours of one size are one to the kernel.
+  assert.ok(outcomes.unread! > 0);
+  assert.equal(outcomes.handshake, 1);
+  for (let n = 0; n < 30; n++) {
+    now += WINDOW;
+    link.tick(now);
+  }
+  assert.deepEqual(told, [true, false], 'and the filter goes with the flood');
+});
