@@ -168,3 +168,11 @@ mutant(
 mutant(57, 'sieve: it never ends', 'else if (rate < LEAST) this.depth = Math.max(0, this.depth - 1);', '');
 mutant(57, 'sieve: all or nothing', '2 ** (32 - depth)], DROP, PASS', '0], DROP, PASS');
 mutant(57, 'sieve: as deep for every flood', 'this.depth = Math.min(DEEPEST, this.depth + 1)', 'this.depth = 1');
+
+inFile('src/link/wireguard/site.ts', 'link/wireguard/sieve');
+mutant(
+  57,
+  'sieve: who plays an initiation again is known',
+  '(peer.current ?? peer.initiator) !== null',
+  '(peer.current ?? peer.next) !== null',
+);
