@@ -35,7 +35,23 @@ export function merge(a: IntervalSet, b: IntervalSet): IntervalSet {
 
 /** The members of a set that lie in [from, to). */
 export function within(set: IntervalSet, from: number, to: number): IntervalSet {
-  return union(pairsOf(set).map(([a, b]) => [Math.max(a, from), Math.min(b, to)] as const));
+  if (from >= to) return [];
+  const first = boundariesBelow(set, from + 1);
+  const end = boundariesBelow(set, to);
+  const inner = set.slice(first, end);
+  return [...((first & 1) === 1 ? [from] : []), ...inner, ...((end & 1) === 1 ? [to] : [])];
+}
+
+/** How many boundaries are below `value`: an odd number when value − 1 is a member. */
+function boundariesBelow(set: IntervalSet, value: number): number {
+  let lo = 0;
+  let hi = set.length;
+  while (lo < hi) {
+    const mid = (lo + hi) >> 1;
+    if (set[mid]! < value) lo = mid + 1;
+    else hi = mid;
+  }
+  return lo;
 }
 
 /** Everything in [0, end) that the set has not. */

@@ -19,7 +19,7 @@
  * - Before a filter is deleted it is swapped for an empty one: old kernels refuse to delete what they cannot describe.
  */
 import type { Steering } from '../contract/steering.js';
-import { encodeProgram, type Instruction } from './bpf.js';
+import { encodeProgram } from './bpf.js';
 import type { Change, Journal } from './journal.js';
 import { failedWith, type Netlink } from './netlink.js';
 import { attributes, type Payload, u32, viewOf } from './netlink-message.js';
@@ -59,10 +59,11 @@ const MIRRED_IFINDEX = 24;
 const MIRRED_BYTES = 28;
 
 /** Programs that mean no packet: "no match", and in direct-action mode TC_ACT_UNSPEC, so that the next filter looks. */
-const EMPTY: Record<SteeringFilter['action'], readonly Instruction[]> = {
-  redirect: [{ code: 0x06, jt: 0, jf: 0, k: 0 }],
-  drop: [{ code: 0x06, jt: 0, jf: 0, k: 0xffffffff }],
+const EMPTY: Record<SteeringFilter['action'], Uint8Array> = {
+  redirect: encodeProgram([{ code: 0x06, jt: 0, jf: 0, k: 0 }]),
+  drop: encodeProgram([{ code: 0x06, jt: 0, jf: 0, k: 0xffffffff }]),
 };
+const INSTRUCTION_BYTES = 8;
 
 /** What was done, as lines for the log. */
 export interface SteeringReport {
@@ -75,10 +76,13 @@ export interface SteeringReport {
 
 type NotedFilter = Extract<Change, { kind: 'filter' }>;
 
+/** A filter whose program is as the kernel has it. */
+type Encoded = Omit<SteeringFilter, 'program'> & { readonly bytes: Uint8Array };
+
 /** A filter with its place. */
 interface Placed {
   readonly key: FilterKey;
-  readonly filter: SteeringFilter;
+  readonly filter: Encoded;
 }
 
 interface Difference {
@@ -88,9 +92,24 @@ interface Difference {
   readonly remove: readonly NotedFilter[];
 }
 
+/**
+ * What steeringFilters() says, kept as long as its `Steering`: whether the kernel still has it is asked every few seconds, and with
+ * 10,000 forwards the answer takes a quarter of a second. Kept is what the kernel gets, 8 bytes an instruction.
+ */
+const known = new WeakMap<Steering, readonly Encoded[]>();
+
+function wantedBy(steering: Steering): readonly Encoded[] {
+  let wanted = known.get(steering);
+  if (wanted === undefined) {
+    wanted = steeringFilters(steering).map(({ program, ...filter }) => ({ ...filter, bytes: encodeProgram(program) }));
+    known.set(steering, wanted);
+  }
+  return wanted;
+}
+
 /** Makes the kernel steer as asked; where it does already, nothing is touched. Throws KernelError. */
 export function applySteering(nl: Netlink, steering: Steering, journal: Journal): SteeringReport {
-  const wanted = steeringFilters(steering);
+  const wanted = wantedBy(steering);
   const vanished = new Set<string>();
   const done = (list: readonly Placed[], act: (one: Placed) => void): string[] =>
     list
@@ -138,7 +157,7 @@ export function removeSteering(nl: Netlink, journal: Journal): SteeringReport {
 
 /** What applySteering would have to repair: filters that somebody deleted, changed, or whose TUN is another one. Changes nothing. */
 export function verifySteering(nl: Netlink, steering: Steering, journal: Journal): string[] {
-  const { create, replace } = compare(nl, steeringFilters(steering), steering.tun, journal);
+  const { create, replace } = compare(nl, wantedBy(steering), steering.tun, journal);
   return [
     ...create.map((one) => `${describePlaced(one)} is missing`),
     ...replace.map((one) => `${describePlaced(one)} is not the one that was set`),
@@ -151,7 +170,7 @@ function notedFilters(journal: Journal): NotedFilter[] {
   return journal.changes.filter((change): change is NotedFilter => change.kind === 'filter');
 }
 
-function compare(nl: Netlink, wanted: readonly SteeringFilter[], tun: number, journal: Journal): Difference {
+function compare(nl: Netlink, wanted: readonly Encoded[], tun: number, journal: Journal): Difference {
   const noted = notedFilters(journal);
   const at = hookReader(nl);
   const priorities = new Map<string, Priorities>();
@@ -232,10 +251,9 @@ function isDropHandle(handle: number): boolean {
 }
 
 /** True where the filter in the kernel has this very program and leads to this TUN. */
-function isAsWanted(found: Filter, wanted: SteeringFilter, tun: number): boolean {
-  const program = encodeProgram(wanted.program);
+function isAsWanted(found: Filter, wanted: Encoded, tun: number): boolean {
   const ops = found.options.get(TCA_BPF_OPS);
-  if (!ops || Buffer.compare(ops, program) !== 0) return false;
+  if (!ops || Buffer.compare(ops, wanted.bytes) !== 0) return false;
   const direct = ((u32(found.options.get(TCA_BPF_FLAGS)) ?? 0) & TCA_BPF_FLAG_ACT_DIRECT) !== 0;
   if (wanted.action === 'drop') return direct;
   return !direct && redirectTarget(found) === tun;
@@ -251,9 +269,9 @@ function redirectTarget(found: Filter): number | undefined {
 // ---- Acting.
 
 /** Writes TCA_OPTIONS of a filter. */
-function optionsOf({ action, program }: Pick<SteeringFilter, 'action' | 'program'>, tun: number) {
+function optionsOf({ action, bytes }: Pick<Encoded, 'action' | 'bytes'>, tun: number) {
   return (payload: Payload): void => {
-    payload.attrU16(TCA_BPF_OPS_LEN, program.length).attr(TCA_BPF_OPS, encodeProgram(program));
+    payload.attrU16(TCA_BPF_OPS_LEN, bytes.length / INSTRUCTION_BYTES).attr(TCA_BPF_OPS, bytes);
     if (action === 'drop') {
       payload.attrU32(TCA_BPF_FLAGS, TCA_BPF_FLAG_ACT_DIRECT);
       return;
@@ -284,7 +302,7 @@ interface HookedInterface {
   needsEgress: boolean;
 }
 
-function interfacesOf(filters: readonly SteeringFilter[]): HookedInterface[] {
+function interfacesOf(filters: readonly Encoded[]): HookedInterface[] {
   const byIndex = new Map<number, HookedInterface>();
   for (const { interface: name, index, hook } of filters) {
     const known = byIndex.get(index) ?? { interface: name, index, needsEgress: false };
@@ -337,7 +355,7 @@ function removeFilters(nl: Netlink, filters: readonly NotedFilter[], journal: Jo
         const action = isDropHandle(change.handle) ? 'drop' : 'redirect';
         const tun = redirectTarget(there) ?? 0;
         const swappable = action === 'drop' || tun !== 0;
-        if (swappable) writeFilter(nl, change, CLASSIFIER, optionsOf({ action, program: EMPTY[action] }, tun));
+        if (swappable) writeFilter(nl, change, CLASSIFIER, optionsOf({ action, bytes: EMPTY[action] }, tun));
         deleteFilter(nl, change, CLASSIFIER);
         deleted.push(describe(change.interface, change));
       }
