@@ -21,6 +21,7 @@ import { loadConfig } from './config.js';
 import { Daemon, describe } from './daemon.js';
 import { queuesFor } from './data-plane.js';
 import { formatErrors } from './errors.js';
+import { giveBackMemory } from './garbage.js';
 import { createLog, type Logger } from './log.js';
 import { passesPreflight } from './preflight.js';
 import { mayChangeNetwork } from './proc.js';
@@ -127,6 +128,7 @@ async function run(router: Router, manager: ServiceManager, log: Logger, judged:
     await router.start();
     log.info(`ready: ${describe(router)}`);
     manager.ready(() => daemon.health());
+    giveBackMemory();
     const keep = await ended;
     manager.stopping(keep ? 'handing over' : 'putting the kernel back as it was');
     if (keep) await daemon.close();
