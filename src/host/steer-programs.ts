@@ -24,7 +24,9 @@
  * that end on the host hand their decrypted packets to the uplink's ingress hook again: to a LAN they are dropped there.
  *
  * Size. The kernel takes 4096 instructions, but until 6.8 it cannot delete a filter whose description does not fit one page, and
- * `tc monitor` cannot show it; so a program ends at MAX_PROGRAM. What is longer becomes several filters: first one a
+ * `tc monitor` cannot show it; so there a program ends at MAX_PROGRAM, and at LARGEST_PROGRAM on a kernel that can. A packet meets the
+ * filters one after the other, so fewer are better: with 10,000 forwards a LAN has 48 instead of 168, and a LAN host sends 1.4 times the
+ * small packets (side by side on a busy machine). What is longer becomes several filters: first one a
  * clause, then each clause is halved by address or port range, again and again. The halves are always at the same
  * places and give the filter its handle. So an update creates the slices that are new, swaps those that stay, deletes
  * the others last, and at no moment a packet that is meant before and after finds no slice that means it.
@@ -51,6 +53,8 @@ import { type Ipv6Program, lanPrograms, uplinkPrograms } from './steer-ipv6.js';
 
 /** Instructions: 3 KiB, which leaves room for the rest of the description in one page. */
 export const MAX_PROGRAM = 384;
+/** Instructions where the kernel makes its descriptions as long as they need to be: with the rest below the 32 KiB of one message. */
+export const LARGEST_PROGRAM = 3000;
 
 /** The loopback interface has this index in every network namespace. */
 export const LOOPBACK_INDEX = 1;
@@ -84,7 +88,7 @@ type Head = 'lan-drop' | 'uplink-drop' | 'guard' | 'ingress' | 'egress' | 'egres
 const isDrop = (head: Head): boolean => head === 'lan-drop' || head === 'uplink-drop' || head === 'guard';
 
 /** All filters, in the order in which they go in: LANs first, and drop before redirect. Taken out in reverse. */
-export function steeringFilters(steering: Steering): SteeringFilter[] {
+export function steeringFilters(steering: Steering, largest = MAX_PROGRAM): SteeringFilter[] {
   checkInterfaces(steering);
   const groups = groupClaims(steering.claims);
   const claimed = union(steering.claims.map(({ address }) => addressPair(address)));
@@ -98,7 +102,7 @@ export function steeringFilters(steering: Steering): SteeringFilter[] {
   const filters: SteeringFilter[] = [];
   const add = (at: { interface: string; index: number }, hook: Hook, head: Head, clauses: readonly Clause[]): void => {
     const action = isDrop(head) ? 'drop' : 'redirect';
-    for (const { handle, program } of slicedPrograms(head, clauses)) {
+    for (const { handle, program } of slicedPrograms(head, clauses, largest)) {
       filters.push({ interface: at.interface, index: at.index, hook, action, handle, program });
     }
   };
@@ -177,27 +181,27 @@ interface Numbered {
 }
 
 /** One program with all clauses where it fits, else programs for slices of each clause. */
-function slicedPrograms(head: Head, clauses: readonly Clause[]): Numbered[] {
+function slicedPrograms(head: Head, clauses: readonly Clause[], largest: number): Numbered[] {
   const meant = clauses.filter((clause) => !isEmpty(clause, WHOLE));
   // The head of a program that drops what comes in does something on its own (priority tags).
   if (meant.length === 0 && head !== 'lan-drop' && head !== 'uplink-drop') return [];
   const program = buildProgram(head, meant, WHOLE);
-  if (program.length <= MAX_PROGRAM) return [{ handle: handleOf(head, 0, { addresses: 1, ports: 1 }), program }];
-  return clauses.flatMap((clause, i) => halve(head, clause, i + 1, WHOLE, { addresses: 1, ports: 1 }));
+  if (program.length <= largest) return [{ handle: handleOf(head, 0, { addresses: 1, ports: 1 }), program }];
+  return clauses.flatMap((clause, i) => halve(head, clause, i + 1, WHOLE, { addresses: 1, ports: 1 }, largest));
 }
 
-function halve(head: Head, clause: Clause, part: number, slice: Slice, path: Path): Numbered[] {
+function halve(head: Head, clause: Clause, part: number, slice: Slice, path: Path, largest: number): Numbered[] {
   if (isEmpty(clause, slice)) return [];
   const program = buildProgram(head, [clause], slice);
-  if (program.length <= MAX_PROGRAM) return [{ handle: handleOf(head, part, path), program }];
+  if (program.length <= largest) return [{ handle: handleOf(head, part, path), program }];
   const weight = clause.weigh(slice);
   const by = weight.ports > weight.addresses ? 'ports' : 'addresses';
   const [from, to] = slice[by];
   if (to - from < 2) throw new Error(`a steering program of ${program.length} instructions cannot be divided further`);
   const middle = (from + to) / 2;
   return [
-    ...halve(head, clause, part, { ...slice, [by]: [from, middle] }, { ...path, [by]: path[by] * 2 }),
-    ...halve(head, clause, part, { ...slice, [by]: [middle, to] }, { ...path, [by]: path[by] * 2 + 1 }),
+    ...halve(head, clause, part, { ...slice, [by]: [from, middle] }, { ...path, [by]: path[by] * 2 }, largest),
+    ...halve(head, clause, part, { ...slice, [by]: [middle, to] }, { ...path, [by]: path[by] * 2 + 1 }, largest),
   ];
 }
 

@@ -18,12 +18,20 @@
  *   next apply swaps every filter for one that leads there.
  * - Before a filter is deleted it is swapped for an empty one: old kernels refuse to delete what they cannot describe.
  */
+import { release } from 'node:os';
 import type { Steering } from '../contract/steering.js';
 import { encodeProgram } from './bpf.js';
 import type { Change, Journal } from './journal.js';
 import { failedWith, type Netlink } from './netlink.js';
 import { attributes, type Payload, u32, viewOf } from './netlink-message.js';
-import { DROP_HANDLES, LOOPBACK_INDEX, type SteeringFilter, steeringFilters } from './steer-programs.js';
+import {
+  DROP_HANDLES,
+  LARGEST_PROGRAM,
+  LOOPBACK_INDEX,
+  MAX_PROGRAM,
+  type SteeringFilter,
+  steeringFilters,
+} from './steer-programs.js';
 import {
   addClsact,
   clsactOf,
@@ -101,10 +109,19 @@ const known = new WeakMap<Steering, readonly Encoded[]>();
 function wantedBy(steering: Steering): readonly Encoded[] {
   let wanted = known.get(steering);
   if (wanted === undefined) {
-    wanted = steeringFilters(steering).map(({ program, ...filter }) => ({ ...filter, bytes: encodeProgram(program) }));
+    wanted = steeringFilters(steering, largestProgram(release())).map(({ program, ...filter }) => ({
+      ...filter,
+      bytes: encodeProgram(program),
+    }));
     known.set(steering, wanted);
   }
   return wanted;
+}
+
+/** By the kernel's release ("6.18.44-fc"): from 6.8 on it describes any filter, and so can delete it. */
+export function largestProgram(kernel: string): number {
+  const [major = 0, minor = 0] = kernel.split('.').map((part) => Number.parseInt(part, 10));
+  return major > 6 || (major === 6 && minor >= 8) ? LARGEST_PROGRAM : MAX_PROGRAM;
 }
 
 /** Makes the kernel steer as asked; where it does already, nothing is touched. Throws KernelError. */
