@@ -26,7 +26,7 @@ interface Conformance {
   makePage(table: Table): string;
 }
 interface Mutants {
-  MUTANTS: { requirement: string }[];
+  MUTANTS: { requirement: string; name: string; file: string; from: string }[];
 }
 
 // Built tests run from dist/test.
@@ -53,6 +53,15 @@ test('every requirement from 1 to 70 is in the table', () => {
 test('docs/rfc-conformance.md is what the table says', () => {
   const page = readFileSync(new URL('docs/rfc-conformance.md', root), 'utf8');
   assert.equal(page, conformance.makePage(table), 'stale: run `node scripts/conformance.mjs`');
+});
+
+test('what a mutant changes stands in its file, once', () => {
+  const times = (file: string, text: string) => readFileSync(new URL(file, root), 'utf8').split(text).length - 1;
+  const moved = MUTANTS.filter(({ file, from }) => times(file, from) !== 1);
+  assert.deepEqual(
+    moved.map(({ name, file }) => `${file}: ${name}`),
+    [],
+  );
 });
 
 test('the check sees a name that is not there, a done without proof, an unknown number', () => {

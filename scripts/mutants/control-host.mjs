@@ -150,8 +150,9 @@ mutant(
   'if (false)',
 );
 
-inFile('src/datapath/rewrite.ts', 'netns/icmp');
+inFile('src/wire/tcp.ts', 'netns/icmp');
 mutant(45, 'kernel: the MSS stays', 'if (mss <= limit) return;', 'return;');
+inFile('src/datapath/rewrite.ts', 'netns/icmp');
 mutant(
   14,
   'kernel: packets without DF are refused',

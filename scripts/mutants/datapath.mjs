@@ -238,14 +238,12 @@ mutant(
   'v.setInt32(off + Ipv4.SRC, rows[other + 1]!);',
   'v.setInt32(off + Ipv4.SRC, rows[other + 1]!); v.setUint8(off + 1, 0);',
 );
-mutant(45, 'the MSS is raised', 'if (mss <= limit) return;', 'if (mss === limit) return;');
 mutant(
   45,
   'the MSS of every segment is lowered',
   '((flags >>> Flag.TCP_SHIFT) & TcpFlag.SYN) !== 0 && !later',
   'proto === IPPROTO.TCP && !later',
 );
-mutant(45, 'an MSS at an odd offset breaks the checksum', 'if (((at - l4) & 1) !== 0) delta', 'if (false) delta');
 mutant(
   45,
   'the MTU of the way back is not looked at',
@@ -377,6 +375,10 @@ mutant(
   'v.setUint16(off + Ipv4.CHECKSUM, adjust(v.getUint16(off + Ipv4.CHECKSUM), addressDelta));',
   'v.setUint16(off + Ipv4.CHECKSUM, 0); let sum = 0; for (let w = 0; w < 20; w += 2) sum += v.getUint16(off + w); v.setUint16(off + Ipv4.CHECKSUM, ~fold(sum) & 0xffff);',
 );
+
+inFile('src/wire/tcp.ts', 'datapath/nat', 'datapath/mapping', 'datapath/headers');
+mutant(45, 'the MSS is raised', 'if (mss <= limit) return;', 'if (mss === limit) return;');
+mutant(45, 'an MSS at an odd offset breaks the checksum', 'if (((at - l4) & 1) !== 0) delta', 'if (false) delta');
 
 // What the fuzzer alone is asked about.
 inFile('src/datapath/claim.ts', 'fuzz/fuzz');

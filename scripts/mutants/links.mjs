@@ -23,12 +23,7 @@ mutant(
   '',
 );
 mutant(8, 'an entry for peers that are gone is for everybody', 'if (!anybody && from.length === 0) return [];', '');
-mutant(
-  65,
-  'a link has its port from the pool',
-  '.filter(({ listen }) => listen !== 0)',
-  '.filter(({ listen }) => listen < 0)',
-);
+mutant(65, 'a link has its port from the pool', '.filter((port) => port !== 0)', '.filter((port) => port < 0)');
 
 inFile('src/control/key-file.ts', 'control/links-config');
 mutant(59, 'a key that others may read is taken', 'if ((mode & OTHERS) !== 0) {', 'if (mode < 0) {');

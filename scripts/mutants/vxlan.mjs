@@ -203,4 +203,4 @@ mutant(49, 'vxlan: source ports are forwarded ones', '...forwards.flatMap(({ por
 mutant(48, 'vxlan: two links have one port and VNI', 'link.value.vni === value.vni || ', '');
 inFile('src/control/tap-mac.ts', CONFIG);
 mutant(53, "vxlan: a TAP's address may be a group's", 'mac[0] = (mac[0]! & 0xfc) | 2;', 'mac[0] = mac[0]! | 3;');
-mutant(53, 'vxlan: sites of one network have the same TAP address', '\\0${local}`', '`');
+mutant(53, 'vxlan: sites of one network have the same TAP address', '\\0$' + '{local}`', '`');
