@@ -11,8 +11,8 @@ import { native } from '../../src/native.js';
 import { makePlan, SERVER } from '../../test/datapath/rig.js';
 import { build } from '../../test/lib-packets.js';
 
-/** One packet of each flow, in random order: a template of 64 bytes with other sources and ports (checksum 0, DF as Linux sends it). */
-export function* packets(flows: number): Generator<Uint8Array> {
+/** One packet of each flow from the `first` on, in random order: a template of 64 bytes with other sources and ports (checksum 0, DF as Linux sends it). */
+export function* packets(flows: number, first = 0): Generator<Uint8Array> {
   const packet = build({
     proto: 'udp',
     src: '172.22.0.1',
@@ -27,7 +27,7 @@ export function* packets(flows: number): Generator<Uint8Array> {
   const order = Int32Array.from({ length: flows }, (_, n) => n);
   for (let i = flows - 1; i >= 0; i--) {
     const j = Math.floor(Math.random() * (i + 1));
-    const n = order[j]!;
+    const n = first + order[j]!;
     order[j] = order[i]!;
     // Endpoint-dependent mapping: ports are shared, so that there are more flows than ports.
     v.setInt32(12, 0xac16a102 + (n % 250));

@@ -2,7 +2,7 @@
  * What keeps a flood of handshakes from costing what reading it costs: a filter on the sockets (classic BPF), which drops most of it where the kernel would have queued it.
  *
  * Theory of operation. A message that is not a transport message costs a call's share, a copy, a MAC, and under load a cookie reply: some five microseconds. 20,000 a second
- * are a tenth of a core, which is what they may cost; above ON a second only one in 2^n is let through, with n so that some 5,000 to 20,000 a second remain. Transport
+ * are a tenth of a core, which is what they may cost; above ON a second only one in 2^n is let through, with n so that some 1,000 to 4,000 a second remain: a hundred times what honest peers of a router send. Transport
  * messages always pass, and handshakes from the addresses of peers with a session, or whom we have called, so that those go on and renew themselves. Others have to be lucky: a new peer's
  * first handshake, and its second one with the cookie. A flood that comes from a peer's address, or pretends to, ends that privilege until it is over. Without the filter they would have to be as lucky with a queue that overflows, and everybody else too.
  *
@@ -14,8 +14,8 @@ import { ENDPOINT_WORDS, Ep } from './endpoint.js';
 export const WINDOW = 100;
 /** Messages a second: where the filter begins, and what it lets through, at least and at most. */
 const ON = 30_000;
-const LEAST = 5000;
-const MOST = 20_000;
+const LEAST = 1000;
+const MOST = 4000;
 /** One in 2^n; at the most. */
 const DEEPEST = 12;
 /** What still comes when so little of the strangers' passes is no stranger's. */

@@ -59,7 +59,7 @@ test('REQ-57 floods beside a running session: each kind has its name, and every 
   assert.ok(replays['old-handshake']! <= 100);
 });
 
-test('the filter begins above 30,000 a second, goes deeper while more than 20,000 come through, and ends with the flood', () => {
+test('the filter begins above 30,000 a second, goes deeper while more than 4,000 come through, and ends with the flood', () => {
   const sieve = new Sieve();
   let now = 1_000_000;
   assert.ok(sieve.due(now));
@@ -74,9 +74,9 @@ test('the filter begins above 30,000 a second, goes deeper while more than 20,00
   assert.deepEqual(window(30_000), [0, false]);
   assert.deepEqual(window(500_000), [2, true]);
   // As many come through as the depth says.
-  for (const depth of [3, 4, 5]) assert.deepEqual(window(500_000 / 2 ** (depth - 1)), [depth, true]);
-  assert.deepEqual(window(500_000 / 32), [5, false]);
-  for (const depth of [4, 3, 2, 1, 0]) assert.deepEqual(window(0), [depth, true]);
+  for (const depth of [3, 4, 5, 6, 7]) assert.deepEqual(window(500_000 / 2 ** (depth - 1)), [depth, true]);
+  assert.deepEqual(window(500_000 / 128), [7, false]);
+  for (const depth of [6, 5, 4, 3, 2, 1, 0]) assert.deepEqual(window(0), [depth, true]);
   assert.deepEqual(window(0), [0, false]);
 });
 
