@@ -21,7 +21,7 @@ const TCA_BPF_FD = 6;
 const TCA_BPF_NAME = 7;
 const TCA_BPF_FLAGS = 8;
 const TCA_BPF_FLAG_ACT_DIRECT = 1;
-/** The look-up is only there for programs under a license that goes with the kernel's. */
+/** The look-up is only there for programs under a license that goes with the kernel's: the 38 instructions below, and nothing else here, may be used under these too. */
 const LICENSE = 'Dual BSD/GPL';
 
 export interface OuterTap {
