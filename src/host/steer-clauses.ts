@@ -47,7 +47,7 @@ const ARPHRD_ETHER = 1;
 const ARPHRD_LOOPBACK = 772;
 const ETHERNET_BYTES = 14;
 const PACKET_HOST = 0;
-export const VLAN_ID = 0x0fff;
+const VLAN_ID = 0x0fff;
 const FRAGMENT = 0x3fff;
 const ICMP = 1;
 const TCP = 6;
@@ -65,7 +65,7 @@ const IP_SLOT = 0;
 
 // ---- Heads. Each leaves X (and M[0]) at the IP header and falls through, or jumps away.
 
-export function emitBase(asm: Assembler): void {
+function emitBase(asm: Assembler): void {
   const ethernet = asm.label('ethernet');
   const done = asm.label('ip header');
   asm.ancillary(Ancillary.HATYPE);
@@ -80,13 +80,13 @@ export function emitBase(asm: Assembler): void {
 }
 
 /**
- * IPv4 for this host's MAC address, untagged. A tag with VLAN id 0 carries a priority only: the kernel strips it and
+ * IPv4 (or `protocol`) for this host's MAC address, untagged; X is at the IP header. A tag with VLAN id 0 carries a priority only: the kernel strips it and
  * takes the packet as untagged, so such packets are meant too (the TUN writes the tag into them, and the engine drops them).
  */
-export function emitIngressHead(asm: Assembler, no: Label): void {
+export function emitIngressHead(asm: Assembler, no: Label, protocol = ETH_P_IP): void {
   const untagged = asm.label('untagged');
   asm.ancillary(Ancillary.PROTOCOL);
-  asm.jeq(ETH_P_IP, null, no);
+  asm.jeq(protocol, null, no);
   asm.ancillary(Ancillary.PKTTYPE);
   asm.jeq(PACKET_HOST, null, no);
   asm.ancillary(Ancillary.VLAN_TAG_PRESENT);

@@ -9,11 +9,10 @@
  * longest first. Many prefixes become several programs, each with those `kept` ones that lie inside of its own; the numbers of the parts are their handles.
  */
 import type { Prefix6, SteeringIpv6 } from '../contract/ipv6.js';
-import { Ancillary, Assembler, type Instruction, type Label } from './bpf.js';
-import { emitBase, VLAN_ID } from './steer-clauses.js';
+import { Assembler, type Instruction, type Label } from './bpf.js';
+import { emitIngressHead } from './steer-clauses.js';
 
 const ETH_P_IPV6 = 0x86dd;
-const PACKET_HOST = 0;
 /** Offsets in the IPv6 header. */
 const SRC = 8;
 const DST = 24;
@@ -89,23 +88,11 @@ function inside(prefix: Prefix6, wider: Prefix6): boolean {
   );
 }
 
-/** IPv6 for this host's MAC address, untagged or with a tag that is a priority only; X is at the IP header. */
 function assemble(results: Results, body: (asm: Assembler, yes: Label, no: Label) => void): readonly Instruction[] {
   const asm = new Assembler();
   const yes = asm.label('yes');
   const no = asm.label('no');
-  const untagged = asm.label('untagged');
-  asm.ancillary(Ancillary.PROTOCOL);
-  asm.jeq(ETH_P_IPV6, null, no);
-  asm.ancillary(Ancillary.PKTTYPE);
-  asm.jeq(PACKET_HOST, null, no);
-  asm.ancillary(Ancillary.VLAN_TAG_PRESENT);
-  asm.jeq(0, untagged, null);
-  asm.ancillary(Ancillary.VLAN_TAG);
-  asm.and(VLAN_ID);
-  asm.jeq(0, null, no);
-  asm.place(untagged);
-  emitBase(asm);
+  emitIngressHead(asm, no, ETH_P_IPV6);
   body(asm, yes, no);
   asm.place(yes);
   asm.ret(results.yes);
