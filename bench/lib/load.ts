@@ -96,6 +96,8 @@ export interface SendOptions {
   readonly packets?: number;
   readonly run: number;
   readonly realtime?: boolean;
+  /** Packets that it may owe after it overslept, and then sends at once; the rest is forgiven. */
+  readonly debt?: number;
 }
 
 export async function send(ns: Namespace, stream: Stream, options: SendOptions): Promise<Sent> {

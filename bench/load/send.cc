@@ -4,8 +4,8 @@
 // is grouped on the way (no GSO), and a packet costs the client as little as it can: what is measured is the router.
 // The rate is kept by a token clock: packets that are due since the start, less those that were sent, sent in one sendmmsg of
 // at most kBatch; then sleep until the next batch is due. A generator that was off the processor for long would owe a burst
-// that no real sender sends and that overflows any queue, so the debt is cut to kDebt packets: it offers less, and says so
-// (`sent`). Flow n is (destination port, source, source port, destination) by mixed radix; flows come in an order without
+// that no real sender sends and that overflows any queue, so the debt is cut to `debt` packets: it offers less, and says so
+// (`sent`, `forgiven`). Flow n is (destination port, source, source port, destination) by mixed radix; flows come in an order without
 // neighbours (multiplication by a number that has no divisor in common with the number of flows).
 #include <arpa/inet.h>
 #include <errno.h>
@@ -22,7 +22,6 @@
 namespace {
 
 constexpr int kBatch = 64;
-constexpr double kDebt = 256;
 constexpr int kEthernet = 14;
 constexpr int kIp = kEthernet;
 constexpr int kUdp = kIp + 20;
@@ -132,6 +131,7 @@ void Send(Options& o) {
   const double rate = o.Number("rate", 0);  // 0: as fast as it goes
   const double seconds = o.Number("seconds", 1);
   const uint64_t packets = static_cast<uint64_t>(o.Number("packets", 0));  // 0: until the time is over
+  const double debt = o.Number("debt", 256);
   const int length = static_cast<int>(o.Number("length", 64));
   const uint32_t run = static_cast<uint32_t>(o.Number("run", 1));
   const bool realtime = o.Number("realtime", 0) != 0;
@@ -178,9 +178,9 @@ void Send(Options& o) {
     int n = kBatch;
     if (rate != 0) {
       double due = static_cast<double>(now - start) * rate / kSecond - static_cast<double>(sent) - forgiven + 1;
-      if (due > kDebt) {
-        forgiven += due - kDebt;
-        due = kDebt;
+      if (due > debt) {
+        forgiven += due - debt;
+        due = debt;
       }
       if (due < per_batch) {
         SleepUntil(now + static_cast<int64_t>((per_batch - due) / rate * kSecond) + 1);

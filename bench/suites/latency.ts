@@ -9,6 +9,11 @@ import { capacity, outward } from './small.js';
 /** Probes a second. */
 const IDLE = 1000;
 const BUSY = 2000;
+/**
+ * Packets that the half load may send at once. A generator that overslept owes hundreds, and then it is its burst that the probes
+ * wait for: with 256 the 99th percentile was 0.32 ms, with 16 it is 0.09 (medians of 5, in turns), for 3 % less load.
+ */
+const DEBT = 16;
 
 async function probe(bench: Bench, way: Way, rate: number, seconds: number): Promise<Received & { sent: number }> {
   const stream = await outward(bench, way, 1);
@@ -75,7 +80,7 @@ async function beside<T>(
 ): Promise<T> {
   const { client, server } = bench.stage;
   const sink = await Sink.start(server, 7001);
-  const load = send(client, { ...stream, dport: 7001 }, { rate, seconds: seconds + 1, run: sink.run });
+  const load = send(client, { ...stream, dport: 7001 }, { rate, seconds: seconds + 1, run: sink.run, debt: DEBT });
   try {
     await new Promise((resolve) => setTimeout(resolve, 300));
     return await act();
@@ -88,8 +93,7 @@ async function beside<T>(
 export const suite: Suite = {
   name: 'latency',
   title: 'Latency',
-  method:
-    "Probes of 64 bytes, 1,000 a second (2,000 at full load), stamped by a sender with real-time priority and by the server's kernel on arrival, so that neither program's sleep counts. Half load: 64-byte packets beside them at half the rate that the slower of the kernel and tungate carries without loss, the same for both. Full load: one TCP stream as fast as it goes; the gap is the longest silence of the probes beyond the sender's own. Then the same with 10,000 flows while, four times a second, metrics are scraped and status and all flows read, and each second time 100 forwards are edited and the config is loaded again. The added latency is the difference from the kernel.",
+  method: `Probes of 64 bytes, 1,000 a second (2,000 at full load), stamped by a sender with real-time priority and by the server's kernel on arrival, so that neither program's sleep counts. Half load: 64-byte packets beside them at half the rate that the slower of the kernel and tungate carries without loss, the same for both, in bursts of at most ${DEBT}. Full load: one TCP stream as fast as it goes; the gap is the longest silence of the probes beyond the sender's own. Then the same with 10,000 flows while, four times a second, metrics are scraped and status and all flows read, and each second time 100 forwards are edited and the config is loaded again. The added latency is the difference from the kernel.`,
   metrics: {
     p50: { title: 'p50', unit: 'µs', better: 'less', compare: 'difference', plot: true },
     p99: { title: 'p99', unit: 'µs', better: 'less', compare: 'difference' },
