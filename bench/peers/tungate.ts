@@ -19,7 +19,7 @@ function config({ forwards = 0, flows = 0 }: Setup, edit = 0): string {
     ...Array.from({ length: edit && EDITED }, (_, n) => `  - "${10_000 + n}:${NEIGHBOUR}:${20_000 + n + edit}/tcp"\n`),
   ];
   // Up to 1,000,000 flows from 250 addresses: no host comes near its own limits. The pool makes room for many forwards only.
-  return `uplink: { interface: wan, address: auto, ports: "${forwards > 0 ? '20000-29999' : '20000-49999'}" }
+  return `uplink: { interface: wan, address: auto, ports: "${forwards > 0 ? '10100-29999' : '20000-49999'}" }
 lans:
   - { interface: lan, subnet: 172.22.161.0/24 }
   - { interface: lan2, subnet: 172.22.162.0/24 }

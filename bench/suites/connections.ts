@@ -8,7 +8,8 @@ import { UNPACKED } from '../lib/tools.js';
 
 const PORT = 8000;
 
-async function nginx({ lab, server }: Stage): Promise<Process> {
+/** A server in the stage's `server` that answers and closes; stop it at the end. */
+export async function nginx({ lab, server }: Stage): Promise<Process> {
   const file = `${lab.dir}/nginx.conf`;
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map(
     (name) => `${name}_temp_path ${lab.dir}/${name};`,
@@ -39,7 +40,7 @@ export function parseWrk(text: string): { readonly perSecond: number; readonly e
   return { perSecond, errors: errors ? errors.slice(1).reduce((sum, each) => sum + Number(each), 0) : 0 };
 }
 
-async function wrk(bench: Bench, seconds: number): Promise<Record<string, number>> {
+export async function wrk(bench: Bench, seconds: number): Promise<Record<string, number>> {
   const url = `http://${SERVER}:${PORT}/`;
   const options = ['-t', '1', '-c', '64', '-d', String(seconds), '--timeout', '5', '-H', 'Connection: close'];
   const { result } = await bench.calm.measure(() =>

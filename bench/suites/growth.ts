@@ -1,7 +1,9 @@
 /** Suite 5: what it costs that there are many live flows, and many forwards that do not merge. */
 import type { Bench, Suite } from '../lib/bench.js';
 import { pass, type Stream } from '../lib/load.js';
-import type { Peer } from '../peers/peer.js';
+import type { Peer, Way } from '../peers/peer.js';
+import { nginx, wrk } from './connections.js';
+import { IDLE, probe } from './latency.js';
 import { capacity, inward, outward } from './small.js';
 import { tcp } from './tcp.js';
 
@@ -44,49 +46,77 @@ function relate(bench: Bench, base: number, what: string): void {
   }
 }
 
+/** What the other suites measure, beside flows and forwards that are there already. */
+async function others(bench: Bench, way: Way): Promise<Record<string, number>> {
+  const seconds = Math.min(3, bench.options.seconds);
+  const one = await tcp(bench, bench.stage, 'out', 1, seconds);
+  const back = await tcp(bench, bench.stage, 'in', 1, seconds);
+  const eight = await tcp(bench, bench.stage, 'out', 8, seconds);
+  const { result } = await bench.calm.measure(() => probe(bench, way, IDLE, seconds));
+  const { p50 = 0, p99 = 0 } = result;
+  return {
+    gbps: one.gbps,
+    cpu: one.cpu,
+    inward: back.gbps,
+    eight: eight.gbps,
+    p50,
+    p99,
+    ...(await wrk(bench, seconds)),
+  };
+}
+
 export const suite: Suite = {
   name: 'growth',
   title: 'Growth',
   method:
-    'The highest loss-free rate of 64-byte packets and one TCP stream beside that many live flows, visited without order; then packets to that many forwards of single ports of which no two are neighbours, over 10,000 flows each time, steering included. The kernel takes no part above its nf_conntrack_max.',
+    'The highest loss-free rate of 64-byte packets and what the other suites measure (TCP, latency when idle, new connections) beside that many live flows, visited without order; then packets to that many forwards of single ports of which no two are neighbours, over 10,000 flows each time, steering included. The kernel takes no part above its nf_conntrack_max.',
   metrics: {
     pps: { title: 'highest rate', unit: 'packets/s', better: 'more', plot: true },
     cost: { title: 'time a packet, to 1,000 flows or one forward', unit: '×', better: 'less', compare: 'none' },
-    gbps: { title: 'one TCP stream', unit: 'Gb/s', better: 'more' },
+    gbps: { title: 'one TCP stream out', unit: 'Gb/s', better: 'more' },
     cpu: { title: 'TCP, busy time', unit: 's/GB', better: 'less' },
+    inward: { title: 'one TCP stream in', unit: 'Gb/s', better: 'more' },
+    eight: { title: '8 TCP streams out', unit: 'Gb/s', better: 'more' },
+    p50: { title: 'p50', unit: 'µs', better: 'less', compare: 'difference' },
+    p99: { title: 'p99', unit: 'µs', better: 'less', compare: 'difference' },
+    perSecond: { title: 'new connections', unit: '/s', better: 'more' },
+    errors: { title: 'wrk errors', unit: '', better: 'less', compare: 'none' },
     start: { title: 'until packets flow', unit: 's', better: 'less', compare: 'none' },
   },
-  tools: ['iperf3'],
+  tools: ['iperf3', 'nginx', 'wrk', 'ss'],
   async run(bench) {
     const { rounds, quick } = bench.options;
     const seconds = Math.min(1, bench.options.seconds);
-    for (let round = 0; round < rounds; round++) {
-      for (const flows of quick ? FLOWS.slice(1, 3) : FLOWS)
-        await bench.rounds(
-          async (peer, way) => {
-            const stream = await outward(bench, way, flows);
-            await fill(bench, peer, stream, 'out');
-            const pps = await capacity(bench, stream, 'out', seconds);
-            const { gbps, cpu } = await tcp(bench, bench.stage, 'out', 1, Math.min(3, bench.options.seconds));
-            bench.record(peer, name(flows, 'flow'), { pps, gbps, cpu, start: bench.started });
-          },
-          { only: room(flows), setup: { flows }, rounds: 1 },
-        );
-      for (const forwards of quick ? FORWARDS.slice(0, 2) : FORWARDS)
-        await bench.rounds(
-          async (peer) => {
-            const stream = await inward(bench, forwards, INBOUND_FLOWS);
-            await fill(bench, peer, stream, 'in');
-            const pps = await capacity(bench, stream, 'in', seconds);
-            const { gbps, cpu } = await tcp(bench, bench.stage, 'out', 1, Math.min(3, bench.options.seconds));
-            bench.record(peer, name(forwards, 'forward'), { pps, gbps, cpu, start: bench.started });
-          },
-          {
-            only: room(INBOUND_FLOWS),
-            setup: { forwards },
-            rounds: 1,
-          },
-        );
+    const server = await nginx(bench.stage);
+    try {
+      for (let round = 0; round < rounds; round++) {
+        for (const flows of quick ? FLOWS.slice(1, 3) : FLOWS)
+          await bench.rounds(
+            async (peer, way) => {
+              const stream = await outward(bench, way, flows);
+              await fill(bench, peer, stream, 'out');
+              const pps = await capacity(bench, stream, 'out', seconds);
+              bench.record(peer, name(flows, 'flow'), { pps, ...(await others(bench, way)), start: bench.started });
+            },
+            { only: room(flows), setup: { flows }, rounds: 1 },
+          );
+        for (const forwards of quick ? FORWARDS.slice(0, 2) : FORWARDS)
+          await bench.rounds(
+            async (peer, way) => {
+              const stream = await inward(bench, forwards, INBOUND_FLOWS);
+              await fill(bench, peer, stream, 'in');
+              const pps = await capacity(bench, stream, 'in', seconds);
+              bench.record(peer, name(forwards, 'forward'), {
+                pps,
+                ...(await others(bench, way)),
+                start: bench.started,
+              });
+            },
+            { only: room(INBOUND_FLOWS), setup: { forwards }, rounds: 1 },
+          );
+      }
+    } finally {
+      await server.stop();
     }
     relate(bench, FLOWS[1], 'flow');
     relate(bench, FORWARDS[0], 'forward');

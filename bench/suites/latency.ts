@@ -7,7 +7,7 @@ import type { Peer, Way } from '../peers/peer.js';
 import { capacity, outward } from './small.js';
 
 /** Probes a second. */
-const IDLE = 1000;
+export const IDLE = 1000;
 const BUSY = 2000;
 /** Before anything counts: the first thousands of packets wait for V8 to compile what they pass through (p99.9 2.4 ms, later 0.1). */
 const WARM_UP = { rate: 10_000, seconds: 1 };
@@ -17,7 +17,12 @@ const WARM_UP = { rate: 10_000, seconds: 1 };
  */
 const DEBT = 16;
 
-async function probe(bench: Bench, way: Way, rate: number, seconds: number): Promise<Received & { sent: number }> {
+export async function probe(
+  bench: Bench,
+  way: Way,
+  rate: number,
+  seconds: number,
+): Promise<Received & { sent: number }> {
   const stream = await outward(bench, way, 1);
   const { client, server } = bench.stage;
   return pass(client, server, { ...stream, sport: 4000 }, { rate, seconds, delays: true, realtime: true });
