@@ -53,6 +53,8 @@ export interface PublicAddress {
   readonly owners: readonly [Uint16Array, Uint16Array, Uint16Array];
   /** The pool's ports as bits (`poolBits` of each owners array): made here, so that no packet waits for it. */
   readonly pool: readonly [Int32Array, Int32Array, Int32Array];
+  /** What TCP and UDP forwards map one to one, for `staticPort`; made by `staticPorts` (static-ports.ts). */
+  readonly statics: readonly [Int32Array, Int32Array];
   /** Free-for-mapping port count of each protocol's pool. */
   readonly poolSize: readonly [number, number, number];
   /** Rule id of the forward that takes ICMP echo to P, or 0. */
@@ -104,8 +106,6 @@ export interface Forward {
   /** Flows that it may have at once, and make in a second; 0 = no limit. */
   readonly maxFlows: number;
   readonly maxRate: number;
-  /** Ports map one to one, so that what the target sends first can leave by its own P:p (REQ-70). */
-  readonly reversible: boolean;
 }
 
 export const enum Mapping {

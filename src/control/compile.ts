@@ -240,7 +240,6 @@ function makeForward(
     from: forward.from,
     maxFlows: forward.maxFlows,
     maxRate: forward.maxRate,
-    reversible: forward.single === 0,
   };
 }
 

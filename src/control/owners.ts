@@ -1,5 +1,6 @@
 /** Who has which port of one public address. */
 import { OWNER_HOST, OWNER_POOL, OWNER_RESERVED, Proto, type PublicAddress, poolBits } from '../contract/plan.js';
+import { staticPorts } from '../contract/static-ports.js';
 import type { PortInterval } from '../contract/steering.js';
 import { formatAddress } from './address.js';
 import type { FoundAddress } from './addresses.js';
@@ -56,7 +57,11 @@ export function fillOwners(
       );
   }
   const pools = [poolBits(tcp), poolBits(udp), poolBits(icmp)] as const;
-  return { address, uplink, shared, owners: [tcp, udp, icmp], pool: pools, poolSize, icmpForward, otherForward };
+  const kept = forwards.map(({ forward, id }) => ({ ...forward, id }));
+  return {
+    ...{ address, uplink, shared, owners: [tcp, udp, icmp], pool: pools, poolSize, icmpForward, otherForward },
+    statics: [staticPorts(tcp, kept), staticPorts(udp, kept)],
+  };
 }
 
 function shared16(): Uint16Array {

@@ -33,6 +33,7 @@ import {
   Proto,
   type PublicAddress,
 } from '../contract/plan.js';
+import { staticPort } from '../contract/static-ports.js';
 import { Verdict } from '../contract/verdict.js';
 import { allowedBy, inPrefixes } from './acl.js';
 import { RouteTable } from './route.js';
@@ -88,10 +89,6 @@ export class Policy {
   readonly #addressIndex = new Map<number, number>();
   readonly #hostAddresses: Set<number>;
   readonly #forwards = new Map<number, Forward>();
-  /** By target address, the different offsets of its reversible forwards (REQ-70): few, however many forwards there are. */
-  readonly #offsets = new Map<number, number[]>();
-  /** Place of a forward in the plan, by id. */
-  readonly #order = new Map<number, number>();
   /** Those of the plan, and behind them the links' own that have a pool. */
   readonly addresses: readonly PublicAddress[];
   readonly #poolIndex = new Map<number, number>();
@@ -109,14 +106,7 @@ export class Policy {
     plan.addresses.forEach((a, index) => {
       this.#addressIndex.set(a.address, index);
     });
-    plan.forwards.forEach((forward, order) => {
-      this.#forwards.set(forward.id, forward);
-      this.#order.set(forward.id, order);
-      if (!forward.reversible) return;
-      const list = this.#offsets.get(forward.target);
-      if (list === undefined) this.#offsets.set(forward.target, [forward.offset]);
-      else if (!list.includes(forward.offset)) list.push(forward.offset);
-    });
+    for (const forward of plan.forwards) this.#forwards.set(forward.id, forward);
   }
 
   /** Index into plan.addresses, or −1. */
@@ -430,27 +420,10 @@ export class Policy {
     return undefined;
   }
 
-  /**
-   * Port of `address` that forwards one to one to X:x, so that what X:x sends leaves by it (REQ-70), or −1. The owners
-   * array knows a forward's ports: x − offset belongs to the forward exactly if the forward maps it to x. Of several forwards to
-   * one X:x the first in the config is it.
-   */
+  /** Port of `address` that forwards one to one to X:x, so that what X:x sends leaves by it (REQ-70), or −1. */
   staticPort(address: PublicAddress, src: number, sport: number, index: number): number {
     if (index < 0 || index === Proto.ICMP) return -1;
-    const offsets = this.#offsets.get(src);
-    if (offsets === undefined) return -1;
-    let found = -1;
-    let first = Number.POSITIVE_INFINITY;
-    for (const offset of offsets) {
-      const port = (sport - offset) & 0xffff;
-      const forward = this.#forwards.get(address.owners[index]![port]!);
-      if (forward === undefined || !forward.reversible || forward.target !== src || forward.offset !== offset) continue;
-      const order = this.#order.get(forward.id)!;
-      if (order >= first) continue;
-      found = port;
-      first = order;
-    }
-    return found;
+    return staticPort(address.statics[index]!, src, sport);
   }
 }
 

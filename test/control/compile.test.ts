@@ -36,17 +36,17 @@ test('the Proxmox host: address of the uplink, out indexes, gateway, routes, ste
   assert.equal(plan.addresses[0]!.shared, true);
   assert.deepEqual([plan.lans[0]!.out, formatAddress(plan.lans[0]!.gateway)], [2, '172.22.161.1']);
   assert.deepEqual(
-    plan.forwards.map(({ id, name, offset, out, addresses, reversible }) => ({
+    plan.forwards.map(({ id, name, offset, out, addresses, single }) => ({
       id,
       name,
       offset,
       out,
       addresses,
-      reversible,
+      single,
     })),
     [
-      { id: 1, name: '10000-10999/tcp', offset: 0, out: 2, addresses: [0], reversible: true },
-      { id: 2, name: 'ssh', offset: -2200, out: 2, addresses: [0], reversible: true },
+      { id: 1, name: '10000-10999/tcp', offset: 0, out: 2, addresses: [0], single: 0 },
+      { id: 2, name: 'ssh', offset: -2200, out: 2, addresses: [0], single: 0 },
     ],
   );
   const last = plan.nat[plan.nat.length - 1]!;

@@ -19,6 +19,7 @@ import {
   type PublicAddress,
   poolBits,
 } from '../../src/contract/plan.js';
+import { staticPorts } from '../../src/contract/static-ports.js';
 import { tableLayout } from '../../src/contract/table-layout.js';
 import { VERDICTS } from '../../src/contract/verdict.js';
 import { cycle } from '../../src/datapath/cycle.js';
@@ -94,7 +95,6 @@ export function makePlan(o: RigOptions = {}, generation = 1): Plan {
       from: (f.from ?? []).map(prefix),
       maxFlows: f.maxFlows ?? 0,
       maxRate: f.maxRate ?? 0,
-      reversible: !f.single,
     };
   });
   const plan: Plan = {
@@ -106,7 +106,9 @@ export function makePlan(o: RigOptions = {}, generation = 1): Plan {
       { name: 'lan2', mtu: 1500, uplink: -1, lan: 1 },
     ],
     uplinks: [{ interface: 'wan', out: 1, addresses: [0] }],
-    addresses: [withOwners({ address: ip(P), uplink: 0, shared: o.shared ?? true, icmpForward, otherForward }, owners)],
+    addresses: [
+      withOwners({ address: ip(P), uplink: 0, shared: o.shared ?? true, icmpForward, otherForward }, owners, forwards),
+    ],
     lans: [
       { interface: 'lan', out: 2, subnet: prefix('172.22.161.0/24'), gateway: ip(GATEWAY) },
       { interface: 'lan2', out: 3, subnet: prefix('10.7.0.0/24'), gateway: ip('10.7.0.1') },
@@ -162,8 +164,9 @@ export function makePlan(o: RigOptions = {}, generation = 1): Plan {
 
 /** A public address whose ports have these owners. */
 export function withOwners(
-  rest: Omit<PublicAddress, 'owners' | 'pool' | 'poolSize'>,
+  rest: Omit<PublicAddress, 'owners' | 'pool' | 'poolSize' | 'statics'>,
   owners: PublicAddress['owners'],
+  forwards: readonly Forward[] = [],
 ): PublicAddress {
   const count = (owner: Uint16Array) => owner.filter((who) => who === OWNER_POOL).length;
   const [tcp, udp, icmp] = owners;
@@ -172,6 +175,7 @@ export function withOwners(
     owners,
     pool: [poolBits(tcp), poolBits(udp), poolBits(icmp)],
     poolSize: [count(tcp), count(udp), count(icmp)],
+    statics: [staticPorts(tcp, forwards), staticPorts(udp, forwards)],
   };
 }
 

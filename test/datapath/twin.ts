@@ -262,7 +262,7 @@ export class Twin {
     if (proto !== 6 && proto !== 17) return -1;
     const owners = this.#plan.addresses[0]!.owners[proto === 6 ? 0 : 1];
     for (const forward of this.#plan.forwards) {
-      if (!forward.reversible || dotted(forward.target) !== t.src) continue;
+      if (forward.single !== 0 || dotted(forward.target) !== t.src) continue;
       const port = t.sport - forward.offset;
       if (port >= 0 && port < 65_536 && owners[port] === forward.id) return port;
     }
