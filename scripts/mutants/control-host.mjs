@@ -36,7 +36,12 @@ mutant(38, 'neighbouring ranges are not merged', 'first <= top.last + 1', 'first
 inFile('src/control/owners.ts', 'control/compile');
 mutant(65, 'the router’s own listener is in the pool', 'tcp[listen.port] = OWNER_RESERVED', 'tcp[listen.port]!');
 inFile('src/contract/static-ports.ts', 'contract/static-ports');
-mutant(70, 'the last forward to X:x is its own', 'const until = next === undefined', 'const until = next === undefined || true');
+mutant(
+  70,
+  'the last forward to X:x is its own',
+  'const until = next === undefined',
+  'const until = next === undefined || true',
+);
 mutant(70, 'a port between two forwards is the first’s', ' || statics[at + 1]! > port) return -1', ') return -1');
 
 inFile('src/control/address-room.ts', 'control/address-room');

@@ -204,7 +204,12 @@ mutant(
   'else d.verdict = Verdict.FOREIGN_SOURCE',
   'else d.verdict = Verdict.PUNT',
 );
-mutant(70, 'a forward’s target leaves from a pool port', 'found = port;', 'found = -1;');
+mutant(
+  70,
+  'a forward’s target leaves from a pool port',
+  'return staticPort(address.statics[index]!, src, sport);',
+  'return -1;',
+);
 mutant(70, '`from` of a forward is not looked at', 'if (!allowedBy(forward.from, src))', 'if (false)');
 inFile('src/policy/decide.ts', 'policy/unreachable-lan');
 mutant(41, 'a LAN that is gone is sent to', 'if (lan.out === 0 || other?.out === 0)', 'if (false)');
