@@ -157,12 +157,24 @@ mutant(
 mutant(
   57,
   "sieve: a peer's address is trusted whatever comes from it",
-  'if (this.depth >= VAIN) this.trusting = false;',
+  'if (before >= VAIN) this.trusting = false;',
   '',
 );
 mutant(57, 'sieve: it never ends', 'else if (rate < LEAST) this.depth = Math.max(0, this.depth - 1);', '');
 mutant(57, 'sieve: all or nothing', '2 ** (32 - depth)], DROP, PASS', '0], DROP, PASS');
-mutant(57, 'sieve: as deep for every flood', 'this.depth = Math.min(DEEPEST, this.depth + 1)', 'this.depth = 1');
+mutant(
+  57,
+  'sieve: as deep for every flood',
+  'this.depth = Math.min(DEEPEST, before + Math.ceil(Math.log2(rate / MOST)))',
+  'this.depth = 1',
+);
+mutant(57, 'sieve: what came before the filter counts', 'this.#settling = this.depth > before;', '');
+mutant(
+  57,
+  'sieve: a flood that begins is read for a window',
+  '(this.depth === 0 && this.seen > ',
+  '(false && this.seen > ',
+);
 
 inFile('src/link/wireguard/site.ts', 'link/wireguard/sieve');
 mutant(

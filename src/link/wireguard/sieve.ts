@@ -2,7 +2,7 @@
  * What keeps a flood of handshakes from costing what reading it costs: a filter on the sockets (classic BPF), which drops most of it where the kernel would have queued it.
  *
  * Theory of operation. A message that is not a transport message costs a call's share, a copy, a MAC, and under load a cookie reply: some five microseconds. 20,000 a second
- * are a tenth of a core, which is what they may cost; above ON a second only one in 2^n is let through, with n so that some 1,000 to 4,000 a second remain: a hundred times what honest peers of a router send. Transport
+ * are a tenth of a core, which is what they may cost; above ON a second only one in 2^n is let through, with n so that some 500 to 2,000 a second remain: fifty times what honest peers of a router send. Transport
  * messages always pass, and handshakes from the addresses of peers with a session, or whom we have called, so that those go on and renew themselves. Others have to be lucky: a new peer's
  * first handshake, and its second one with the cookie. A flood that comes from a peer's address, or pretends to, ends that privilege until it is over. Without the filter they would have to be as lucky with a queue that overflows, and everybody else too.
  *
@@ -14,8 +14,8 @@ import { ENDPOINT_WORDS, Ep } from './endpoint.js';
 export const WINDOW = 100;
 /** Messages a second: where the filter begins, and what it lets through, at least and at most. */
 const ON = 30_000;
-const LEAST = 1000;
-const MOST = 4000;
+const LEAST = 500;
+const MOST = 2000;
 /** One in 2^n; at the most. */
 const DEEPEST = 12;
 /** What still comes when so little of the strangers' passes is no stranger's. */
@@ -31,25 +31,31 @@ export class Sieve {
   /** Handshakes from addresses of peers pass. Not in a flood that comes from there, or says so. */
   trusting = true;
   #from = 0;
+  /** The filter is new: what came before it is still being read. */
+  #settling = false;
 
-  /** Is a look due? Without a flood nobody need come for it. */
+  /** Is a look due? Without a flood nobody need come for it, and when one begins nobody waits for the end of the window. */
   due(now: number): boolean {
-    return now - this.#from >= WINDOW;
+    return now - this.#from >= WINDOW || (this.depth === 0 && this.seen > (ON * WINDOW) / 1000);
   }
 
   /** Ends a window. True: the depth is another one. */
   judge(now: number): boolean {
-    const rate = (this.seen * 1000) / Math.max(WINDOW, now - this.#from);
+    const rate = (this.seen * 1000) / Math.max(1, now - this.#from);
     const before = this.depth;
     const trusted = this.trusting;
     this.seen = 0;
     this.#from = now;
-    if (before === 0) this.depth = rate > ON ? 1 : 0;
-    if (this.depth > 0 && rate > MOST) {
-      if (this.depth >= VAIN) this.trusting = false;
-      this.depth = Math.min(DEEPEST, this.depth + 1);
+    if (this.#settling) {
+      this.#settling = false;
+      return false;
+    }
+    if (rate > (before === 0 ? ON : MOST)) {
+      if (before >= VAIN) this.trusting = false;
+      this.depth = Math.min(DEEPEST, before + Math.ceil(Math.log2(rate / MOST)));
     } else if (rate < LEAST) this.depth = Math.max(0, this.depth - 1);
     if (this.depth === 0) this.trusting = true;
+    this.#settling = this.depth > before;
     return this.depth !== before || this.trusting !== trusted;
   }
 }

@@ -59,7 +59,7 @@ test('REQ-57 floods beside a running session: each kind has its name, and every 
   assert.ok(replays['old-handshake']! <= 100);
 });
 
-test('the filter begins above 30,000 a second, goes deeper while more than 4,000 come through, and ends with the flood', () => {
+test('the filter begins above 30,000 a second, lets at most 2,000 through, and ends with the flood', () => {
   const sieve = new Sieve();
   let now = 1_000_000;
   assert.ok(sieve.due(now));
@@ -72,12 +72,28 @@ test('the filter begins above 30,000 a second, goes deeper while more than 4,000
   };
   assert.ok(!sieve.due(now + WINDOW - 1));
   assert.deepEqual(window(30_000), [0, false]);
-  assert.deepEqual(window(500_000), [2, true]);
-  // As many come through as the depth says.
-  for (const depth of [3, 4, 5, 6, 7]) assert.deepEqual(window(500_000 / 2 ** (depth - 1)), [depth, true]);
-  assert.deepEqual(window(500_000 / 128), [7, false]);
-  for (const depth of [6, 5, 4, 3, 2, 1, 0]) assert.deepEqual(window(0), [depth, true]);
+  // The worker cannot read all that comes, so that more comes through than the first look says.
+  assert.deepEqual(window(200_000), [7, true]);
+  assert.deepEqual(window(50_000), [7, false], 'what stood in the queue came before the filter');
+  assert.deepEqual(window(500_000 / 128), [8, true]);
+  assert.deepEqual(window(10_000), [8, false]);
+  assert.deepEqual(window(500_000 / 256), [8, false]);
+  for (const depth of [7, 6, 5, 4, 3, 2, 1, 0]) assert.deepEqual(window(0), [depth, true]);
   assert.deepEqual(window(0), [0, false]);
+});
+
+test('a flood that begins is not read to the end of the window', () => {
+  const sieve = new Sieve();
+  const now = 1_000_000;
+  sieve.judge(now);
+  sieve.seen = 3000;
+  assert.ok(!sieve.due(now + 10));
+  sieve.seen++;
+  assert.ok(sieve.due(now + 10));
+  assert.ok(sieve.judge(now + 10));
+  assert.equal(sieve.depth, 8, '300,000 a second');
+  sieve.seen = 10_000;
+  assert.ok(!sieve.due(now + 20), 'once there is a filter, a window is a window');
 });
 
 test("a flood from a peer's address, which the filter lets through, ends that privilege until the flood is over", () => {
@@ -89,8 +105,8 @@ test("a flood from a peer's address, which the filter lets through, ends that pr
     return sieve.judge(now);
   };
   window(0);
-  for (let n = 0; n < 7; n++) window(100_000);
-  assert.deepEqual([sieve.depth, sieve.trusting], [8, true]);
+  for (let n = 0; n < 4; n++) window(100_000);
+  assert.deepEqual([sieve.depth, sieve.trusting], [12, true]);
   assert.ok(window(100_000));
   assert.equal(sieve.trusting, false);
   while (sieve.depth > 1) window(0);
@@ -221,7 +237,7 @@ test('REQ-57 a right initiation played again 64,000 times a second, from the add
   const { outcomes } = link.status();
   assert.deepEqual(told, [true]);
   const read = outcomes['cookie-sent']! + outcomes['old-handshake']!;
-  assert.ok(read < (64 * millis) / 2, JSON.stringify(outcomes));
+  assert.ok(read < (64 * millis) / 5, JSON.stringify(outcomes));
   // Neighbours of one size are one to the kernel.
   assert.ok(outcomes.unread! > 0);
   assert.equal(outcomes.handshake, 1);
