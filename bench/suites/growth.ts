@@ -49,6 +49,7 @@ function relate(bench: Bench, base: number, what: string): void {
 /** What the other suites measure, beside flows and forwards that are there already. */
 async function others(bench: Bench, way: Way): Promise<Record<string, number>> {
   const seconds = Math.min(3, bench.options.seconds);
+  await tcp(bench, bench.stage, 'out', 1, 1); // warm-up
   const one = await tcp(bench, bench.stage, 'out', 1, seconds);
   const back = await tcp(bench, bench.stage, 'in', 1, seconds);
   const eight = await tcp(bench, bench.stage, 'out', 8, seconds);
