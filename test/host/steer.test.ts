@@ -59,6 +59,24 @@ inNamespace('installing steering', import.meta.url, ['--net'], () => {
       tc qdisc show dev $d; tc filter show dev $d ingress; tc filter show dev $d egress; done`);
   }
 
+  test('of several filters the kernel asks first those with the shortest programs, which have the widest ranges', () => {
+    const wide = { first: 10_000, last: 19_999 };
+    const wanted = steering([wide, ...ports(1500)]);
+    applySteering(nl, wanted, journal);
+    const largest = largestProgram(release());
+    const made = steeringFilters(wanted, largest).filter(
+      (one) => one.interface === 'up0' && one.hook === 'ingress' && one.action === 'redirect',
+    );
+    const shown = [...sh('tc filter show dev up0 ingress').matchAll(/handle (0x[0-9a-f]+)/g)].map((m) => Number(m[1]));
+    const asked = shown.flatMap((handle) => made.filter((one) => one.handle === handle));
+    assert.ok(asked.length > 2 && asked.length === made.length);
+    const lengths = asked.map(({ program }) => program.length);
+    assert.deepEqual(
+      lengths,
+      lengths.toSorted((a, b) => a - b),
+    );
+  });
+
   test('start and stop leave tc as it was; in between each filter is there', () => {
     const before = state();
     const wanted = steeringFilters(steering());
