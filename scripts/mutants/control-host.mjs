@@ -52,6 +52,8 @@ mutant(
   'planned.size <= MAX_ADDRESSES',
 );
 
+inFile('src/host/intervals.ts', 'host/bpf');
+mutant(67, 'behind a word of bits all is as before it', 'if ((end - i) & 1) inside = !inside;', '');
 inFile('src/host/steer-programs.ts', 'host/steer-programs');
 mutant(34, 'answers to untranslated flows are dropped', 'destinationClause(closed)', 'destinationClause(lanSubnets)');
 mutant(66, 'the uplink’s wire may speak to a LAN', 'destinationClause(closed)]', ']');

@@ -126,6 +126,21 @@ export class Assembler {
     this.push(Bpf.LDX | Bpf.IMM, k);
   }
 
+  /** A ← k. */
+  setA(k: number): void {
+    this.push(Bpf.LD | Bpf.IMM, k);
+  }
+
+  /** M[slot] ← A. */
+  storeA(slot: number): void {
+    this.push(Bpf.ST, slot);
+  }
+
+  /** A ← M[slot]. */
+  loadA(slot: number): void {
+    this.push(Bpf.LD | Bpf.MEM, slot);
+  }
+
   /** M[slot] ← X. */
   storeX(slot: number): void {
     this.push(Bpf.STX, slot);
@@ -142,6 +157,11 @@ export class Assembler {
 
   shiftLeft(k: number): void {
     this.push(Bpf.ALU | Bpf.LSH | Bpf.K, k);
+  }
+
+  /** A ← A << X. */
+  shiftLeftX(): void {
+    this.push(Bpf.ALU | Bpf.LSH | Bpf.X, 0);
   }
 
   add(k: number): void {

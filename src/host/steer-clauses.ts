@@ -16,6 +16,7 @@ import {
   ADDRESSES_END,
   addressPair,
   emitMember,
+  emitPortMember,
   type IntervalSet,
   merge,
   PORTS_END,
@@ -261,7 +262,7 @@ function emitPort(asm: Assembler, ports: IntervalSet, offset: number, yes: Label
     emitPayload(asm, 0);
     asm.load('h', offset);
   }
-  emitMember(asm, ports, PORTS_END, yes, no);
+  emitPortMember(asm, ports, yes, no);
 }
 
 /** X ← what stands `extra` bytes behind the IP header at X, whose length is in its own first byte. */

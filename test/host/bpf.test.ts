@@ -6,6 +6,7 @@ import {
   complement,
   difference,
   emitMember,
+  emitPortMember,
   type IntervalSet,
   PORTS_END,
   pairsOf,
@@ -30,12 +31,13 @@ function frameOf(bytes: Uint8Array, more: Partial<Frame> = {}): Frame {
 }
 
 /** A program that says 1 when the word at offset 0 is a member of the set. */
-function memberProgram(set: IntervalSet, end: number) {
+function memberProgram(set: IntervalSet, end: number, ports = false) {
   const asm = new Assembler();
   const yes = asm.label('yes');
   const no = asm.label('no');
   asm.loadAbsolute('w', 0);
-  emitMember(asm, set, end, yes, no);
+  if (ports) emitPortMember(asm, set, yes, no);
+  else emitMember(asm, set, end, yes, no);
   asm.place(yes);
   asm.ret(1);
   asm.place(no);
@@ -183,5 +185,27 @@ describe('interval sets', () => {
   test('a search takes one instruction a boundary where everything is near', () => {
     const set = union(Array.from({ length: 50 }, (_, i) => [i * 100 + 1, i * 100 + 5] as const));
     assert.equal(memberProgram(set, PORTS_END).length, 100 + 3);
+  });
+
+  /** Where boundaries stand close, wherever that is, the ends of the port space too. */
+  const combs = fc
+    .array(fc.tuple(fc.constantFrom(0, 32, 4090, 65_400), fc.nat(140), fc.nat(3)), { maxLength: 60 })
+    .map((list) => union(list.map(([base, at, more]) => [base + at, base + at + 1 + more] as const)))
+    .map((set) => within(set, 0, PORTS_END));
+
+  test('ports that stand close are bits, and are found like others', () => {
+    fc.assert(
+      fc.property(fc.oneof(combs, portSets), fc.nat(PORTS_END - 1), (set, any) => {
+        const program = memberProgram(set, PORTS_END, true);
+        const probes = [any, 0, PORTS_END - 1, ...set.flatMap((edge) => [edge - 33, edge - 1, edge, edge + 1])];
+        for (const probe of probes.filter((p) => p >= 0 && p < PORTS_END)) {
+          assert.equal(runProgram(program, frameOf(word(probe))), Number(has(set, probe)), `${probe}`);
+        }
+      }),
+      { numRuns: 100 },
+    );
+    const everySecond = union(Array.from({ length: 10_000 }, (_, i) => [30_000 + 2 * i, 30_001 + 2 * i] as const));
+    const { length } = memberProgram(everySecond, PORTS_END, true);
+    assert.ok(length < 3000, `${length} instructions`);
   });
 });

@@ -60,8 +60,9 @@ inNamespace('installing steering', import.meta.url, ['--net'], () => {
   }
 
   test('of several filters the kernel asks first those with the shortest programs, which have the widest ranges', () => {
-    const wide = { first: 10_000, last: 19_999 };
-    const wanted = steering([wide, ...ports(1500)]);
+    // Far from each other: where they stand close, one instruction decides many.
+    const far = Array.from({ length: 1500 }, (_, i) => ({ first: 1000 + i * 40, last: 1000 + i * 40 }));
+    const wanted = steering([...far, { first: 62_000, last: 65_000 }]);
     applySteering(nl, wanted, journal);
     const largest = largestProgram(release());
     const made = steeringFilters(wanted, largest).filter(
