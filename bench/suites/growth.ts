@@ -1,7 +1,7 @@
 /** Suite 5: what it costs that there are many live flows, and many forwards that do not merge. */
 import type { Bench, Suite } from '../lib/bench.js';
 import { pass, type Stream } from '../lib/load.js';
-import type { Peer, Way } from '../peers/peer.js';
+import type { Peer, Setup, Way } from '../peers/peer.js';
 import { nginx, wrk } from './connections.js';
 import { IDLE, probe } from './latency.js';
 import { capacity, inward, outward } from './small.js';
@@ -88,32 +88,34 @@ export const suite: Suite = {
   async run(bench) {
     const { rounds, quick } = bench.options;
     const seconds = Math.min(1, bench.options.seconds);
+    const measure = (
+      what: string,
+      direction: 'out' | 'in',
+      streamOf: (way: Way) => Promise<Stream>,
+      only: (peer: Peer) => boolean,
+      setup: Setup,
+    ) =>
+      bench.rounds(
+        async (peer, way) => {
+          const stream = await streamOf(way);
+          await fill(bench, peer, stream, direction);
+          const pps = await capacity(bench, stream, direction, seconds);
+          bench.record(peer, what, { pps, ...(await others(bench, way)), start: bench.started });
+        },
+        { only, setup, rounds: 1 },
+      );
     const server = await nginx(bench.stage);
     try {
       for (let round = 0; round < rounds; round++) {
         for (const flows of quick ? FLOWS.slice(1, 3) : FLOWS)
-          await bench.rounds(
-            async (peer, way) => {
-              const stream = await outward(bench, way, flows);
-              await fill(bench, peer, stream, 'out');
-              const pps = await capacity(bench, stream, 'out', seconds);
-              bench.record(peer, name(flows, 'flow'), { pps, ...(await others(bench, way)), start: bench.started });
-            },
-            { only: room(flows), setup: { flows }, rounds: 1 },
-          );
+          await measure(name(flows, 'flow'), 'out', (way) => outward(bench, way, flows), room(flows), { flows });
         for (const forwards of quick ? FORWARDS.slice(0, 2) : FORWARDS)
-          await bench.rounds(
-            async (peer, way) => {
-              const stream = await inward(bench, forwards, INBOUND_FLOWS);
-              await fill(bench, peer, stream, 'in');
-              const pps = await capacity(bench, stream, 'in', seconds);
-              bench.record(peer, name(forwards, 'forward'), {
-                pps,
-                ...(await others(bench, way)),
-                start: bench.started,
-              });
-            },
-            { only: room(INBOUND_FLOWS), setup: { forwards }, rounds: 1 },
+          await measure(
+            name(forwards, 'forward'),
+            'in',
+            () => inward(bench, forwards, INBOUND_FLOWS),
+            room(INBOUND_FLOWS),
+            { forwards },
           );
       }
     } finally {

@@ -25,8 +25,8 @@
  *
  * Size. The kernel takes 4096 instructions, but until 6.8 it cannot delete a filter whose description does not fit one page, and
  * `tc monitor` cannot show it; so there a program ends at MAX_PROGRAM, and at LARGEST_PROGRAM on a kernel that can. A packet meets the
- * filters one after the other, so fewer are better: 10,000 forwards of which no two are neighbours are 5 filters on a LAN, where they were 36 (48 with
- * two protocols each, and 168 with short programs) before ports that stand close were bits (intervals.ts). What is longer becomes several filters: first one a
+ * filters one after the other, so fewer are better: 10,000 forwards, every second port, are 5 filters on a LAN, where they were 36 before ports
+ * that stand close were bits (intervals.ts). What is longer becomes several filters: first one a
  * clause, then each clause is halved by address or port range, again and again. The halves are always at the same
  * places and give the filter its handle. So an update creates the slices that are new, swaps those that stay, deletes
  * the others last, and at no moment a packet that is meant before and after finds no slice that means it.
